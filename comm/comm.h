@@ -1,0 +1,67 @@
+/* comm.h - moving bytes between ranks, behind one table per transport.
+ *
+ * A rank is one process. Messages go from one rank to another on a channel; the k-th send on a
+ * channel from a to b meets the k-th receive on it, with the same byte count (a different count is
+ * ERR_INTERRUPTED naming both, never a hang). Sends and receives are started and then waited for:
+ * between the two they progress by themselves, while the caller computes.
+ *
+ * Memory: buffers are the caller's, untouched from start to wait. A transport allocates in open and
+ *         only small things later; `overhead` says how much in all.
+ * Time:   every wait has a limit; passing it, or a lost peer, is ERR_INTERRUPTED naming the peer.
+ * Threads: one thread of the rank uses a comm at a time. */
+#ifndef COMM_COMM_H
+#define COMM_COMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "spec/err.h"
+
+enum comm_channel { COMM_HIDDEN, COMM_CONTROL, COMM_NLL, COMM_CHANNELS };
+
+struct comm;
+struct comm_ticket { /* a started send or receive; zero-initialised = none */
+    int slot;        /* private to the transport; 0 = none */
+};
+
+struct comm_ops {
+    const char *name; /* "mpi", "loop", "nccl" */
+    enum status (*send)(struct comm *c, int peer, enum comm_channel ch, const void *buf,
+                        size_t bytes, struct comm_ticket *t, struct err *e);
+    enum status (*recv)(struct comm *c, int peer, enum comm_channel ch, void *buf, size_t bytes,
+                        struct comm_ticket *t, struct err *e);
+    /* Is it done? Clears *t when so. A ticket of none is done. */
+    enum status (*test)(struct comm *c, struct comm_ticket *t, bool *done, struct err *e);
+    /* Until it is done; clears *t. `what` names the wait in the message ("hidden states of
+     * microbatch 3"). */
+    enum status (*wait)(struct comm *c, struct comm_ticket *t, const char *what, struct err *e);
+
+    /* Collectives for set-up and end; the same order on every rank. */
+    enum status (*broadcast)(struct comm *c, int root, void *buf, size_t bytes, struct err *e);
+    /* all[rank * bytes] on every rank. */
+    enum status (*gather)(struct comm *c, const void *mine, void *all, size_t bytes, struct err *e);
+    void (*close)(struct comm *c); /* orderly end, all ranks; accepts NULL */
+    /* Ends every process of the job with `code`; does not return. Bounded by 10 s. */
+    void (*abort)(struct comm *c, int code) __attribute__((noreturn));
+};
+
+struct comm { /* first member of every transport's state */
+    const struct comm_ops *ops;
+    int rank, ranks;
+    int local_rank, local_ranks; /* among the ranks of this host */
+    char host[64];
+    double stall_timeout; /* seconds; waits give up after it */
+};
+
+/* One process, no MPI: sends meet receives of the same rank. */
+MUST_USE enum status comm_open_loop(struct comm **out, struct err *e);
+/* MPI_COMM_WORLD. All MPI calls are made by one thread of its own, so messages progress while the
+ * caller computes. Initialises MPI; `argc, argv` as main got them. */
+MUST_USE enum status comm_open_mpi(int *argc, char ***argv, struct comm **out, struct err *e);
+/* Was this process started by mpirun, srun or the like (environment only)? */
+bool comm_launched(void);
+/* "Open MPI 4.1.4" for --version. */
+const char *comm_mpi_version(void);
+
+#endif

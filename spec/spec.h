@@ -1,0 +1,105 @@
+/* spec.h - what the user asked for: spec.json (or the pair -d data.json -m model.json), checked.
+ *
+ * One table of keys (spec_keys) serves the parser, --set, the messages and --help. Every key is
+ * checked for type and range; an unknown one is an error that gives file, line, column and the
+ * nearest known key. Keys of other tools that mean nothing here are accepted and listed in
+ * `ignored`. Relative paths are resolved against the file they stand in.
+ *
+ * Memory: spec_read allocates one struct spec with everything in it; spec_free frees it all
+ *         (accepts NULL). Strings live as long as the spec.
+ * Order:  spec_read; nothing changes the spec afterwards. */
+#ifndef SPEC_SPEC_H
+#define SPEC_SPEC_H
+
+#include <stdint.h>
+
+#include "spec/err.h"
+#include "spec/types.h"
+
+enum {
+    SPEC_RANKS_MAX = 1024,  /* ranks a cap or a layer list can name */
+    SPEC_MODELS_MAX = 256,  /* models in one run */
+    SPEC_LEN_MAX = 1 << 24, /* eval_len */
+    SPEC_BYTES_MAX = 1 << 20
+};
+
+enum corpus_kind { CORPUS_TEXT, CORPUS_JSONL, CORPUS_TOKENS, CORPUS_WIKI2 };
+enum score_kind { SCORE_WINDOW, SCORE_LAST_STRIDE, SCORE_SECOND_HALF, SCORE_ROLLING };
+enum bos_kind { BOS_AUTO, BOS_ROW, BOS_NONE };
+enum softmax_kind { SOFTMAX_MODEL, SOFTMAX_TOKENIZER };
+enum backend_kind { BACKEND_AUTO, BACKEND_CPU, BACKEND_CUDA };
+enum transport_kind { TRANSPORT_AUTO, TRANSPORT_NCCL, TRANSPORT_MPI, TRANSPORT_LOOP };
+
+/* Where the text comes from. */
+struct spec_data {
+    enum corpus_kind kind;
+    const char *path;        /* file; for wiki2: NULL (found through --data-dir, NVFP4_PPL_DATA) */
+    const char *text_column; /* jsonl; default "text" */
+    const char *joiner;      /* jsonl; default "\n\n" */
+    int eval_len;            /* tokens of a window; default 2048 */
+    int eval_stride;         /* default eval_len */
+    int64_t max_rows;        /* windows at most; 0 = all */
+    enum score_kind score;
+    enum bos_kind bos;
+    enum softmax_kind softmax;
+};
+
+/* Caps in bytes; absent = 0 = what the device has free. */
+struct spec_caps {
+    int n_ranks;         /* 1 + the highest rank named */
+    uint64_t *rank;      /* [n_ranks]; 0 where a rank is not named */
+    uint64_t host;       /* "cpu": per host, shared by its ranks; 0 = none */
+};
+
+struct spec_model {
+    const char *label;         /* default: last part of model_dir */
+    const char *model_dir;
+    const char *tokenizer_dir; /* default: model_dir */
+    enum dtype dtype;          /* default bfloat16 */
+    enum arithmetic arithmetic;
+    struct spec_caps caps;
+    int n_layers_by_hand;      /* "layers": [30, 58]: layers of each rank; 0 = the plan decides */
+    int *layers_by_hand;
+};
+
+struct spec {
+    struct spec_data data;
+    int n_models;
+    struct spec_model *model; /* [n_models] */
+    int microbatch;           /* windows in a microbatch; 0 = the plan decides */
+    int threads;              /* per CPU rank; 0 = the cores this rank may use */
+    const char *isa;          /* "auto" or a name of the CPU backend's variants */
+    enum backend_kind backend;
+    enum transport_kind transport;
+    double stall_timeout;     /* seconds without progress before a wait gives up; default 600 */
+    const char *out;          /* run folder; NULL = none */
+    int n_ignored;            /* keys of other tools, each once, in order of appearance */
+    const char **ignored;
+    char sha256[65];          /* of the canonical form of everything above that changes the number */
+};
+
+/* Where the spec comes from; `set` holds "key=value" overrides in order ("data.eval_len=1024"). */
+struct spec_source {
+    const char *spec_path;  /* one-file form, or NULL */
+    const char *data_path;  /* -d */
+    const char *model_path; /* -m */
+    int n_set;
+    const char *const *set;
+};
+
+MUST_USE enum status spec_read(const struct spec_source *from, struct spec **out, struct err *e);
+void spec_free(struct spec *s);
+
+/* One row of the table that parser and --help share. */
+struct spec_key {
+    const char *name;     /* "data.eval_len", "max_memory", ... */
+    const char *type;     /* "integer", "size", "text", ... as --help prints it */
+    const char *standard; /* default, as --help prints it */
+    const char *help;     /* one line */
+};
+const struct spec_key *spec_keys(int *n);
+
+const char *score_name(enum score_kind k); /* "window", "last_stride", "second_half", "rolling" */
+const char *bos_name(enum bos_kind k);     /* "auto", "row", "none" */
+
+#endif
