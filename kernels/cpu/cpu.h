@@ -44,7 +44,21 @@ struct row_ops {
     double (*exp_sum)(float *x, int n, float shift);
     /* y[i] = silu(gate[i]) * up[i] */
     void (*swiglu)(const float *gate, const float *up, float *y, size_t n);
+
+    /* Softmax down the columns of a strip s[keys][GEMM_NR], in three passes: max[j] of a column (a
+     * NaN is skipped: the next pass spreads it); s = exp(s*scale - max*scale) with the sum of each
+     * column, f32 over COLUMN_KEYS keys and double over those; s = s * inv[j], rounded to t. */
+    void (*column_max)(const float *s, int keys, float *max);
+    void (*column_exp_sum)(float *s, int keys, const float *max, float scale, double *sum);
+    void (*column_scale)(float *s, int keys, const float *inv, enum dtype t);
+
+    /* xq[i] = what the 4-bit input of a layer stands for, n a multiple of NVFP4_GROUP. HF: the value
+     * q*s' rounded to t; vLLM: q*s, exact, to be divided by gi. See quantize.c. */
+    void (*quantize_hf)(const float *x, float *xq, int n, float gi, bool unrounded, enum dtype t);
+    void (*quantize_vllm)(const float *x, float *xq, int n, float gi);
 };
+
+enum { COLUMN_KEYS = 32 };
 
 struct isa {
     const char *name;
@@ -71,5 +85,26 @@ struct device {
     unsigned char *scratch;
     size_t scratch_bytes;
 };
+
+/* The operations of kernels.h but linear and head_nll: same names, same contracts. */
+enum status embed_cpu(struct device *d, void *y, const struct weight *table, const int32_t *ids,
+                      int T, struct err *e);
+enum status rms_norm_cpu(struct device *d, void *y, const void *x, const float *gain, int rows,
+                         int cols, float eps, struct err *e);
+enum status rope_cpu(struct device *d, void *x, int heads, int D, const float *cos,
+                     const float *sin, const struct batch *b, struct err *e);
+enum status attention_cpu(struct device *d, void *out, const void *q, const void *k, const void *v,
+                          const struct attention *a, const struct batch *b, struct err *e);
+enum status swiglu_cpu(struct device *d, void *gate, const void *up, size_t n, struct err *e);
+enum status add_cpu(struct device *d, void *x, const void *y, size_t n, struct err *e);
+enum status nonfinite_cpu(struct device *d, int32_t *flag, const void *x, size_t n, struct err *e);
+
+/* Scratch of attention_cpu, the only one of these that needs any. */
+size_t attention_scratch_bytes(const struct work_shape *w);
+
+/* xq[rows][K], f32, from x[rows][K] in dtype: the inputs of w as w4a4-hf or w4a4-vllm see them
+ * (d->arithmetic). w4a4-vllm: the exact q*s, still to be divided by w->input_global. */
+void quantize_rows(const struct device *d, const struct weight *w, const void *x, int rows,
+                   float *xq);
 
 #endif
