@@ -1,0 +1,16 @@
+/* file.h - a whole file in memory, with a limit.
+ *
+ * Memory: file_read allocates *text with malloc for the caller. */
+#ifndef SPEC_FILE_H
+#define SPEC_FILE_H
+
+#include <stddef.h>
+
+#include "spec/err.h"
+
+/* Reads the file (also a pipe) to its end and puts a 0 byte behind it, which `bytes` does not count.
+ * Missing or unreadable: ERR_NO_INPUT; more than max_bytes: `too_big`. */
+MUST_USE enum status file_read(const char *path, size_t max_bytes, enum status too_big, char **text,
+                               size_t *bytes, struct err *e);
+
+#endif
