@@ -14,22 +14,28 @@
 #include "kernels/kernels.h"
 
 enum {
-    GEMM_MR = 8,   /* rows of an A panel */
+    GEMM_MR = 8,   /* rows of an A panel; at most 16 */
     GEMM_NR = 32,  /* columns of a B panel */
     GEMM_KC = 512, /* K is summed in blocks of this many: part of the definition of every sum */
     CPU_ALIGN = 64
 };
 
-/* The matrix half of a variant (gemm_*.c). */
+/* The matrix half of a variant (gemm_*.c). Panels hold f32, but for avx512bf16: there bf16, the
+ * values of k and k + 1 (k even) side by side. Panels are aligned to CPU_ALIGN. */
 struct gemm_ops {
+    size_t panel_bytes; /* of one panel element: 4 or 2 */
+
     /* C[GEMM_MR][GEMM_NR] (row stride ldc) = or += sum_k A[k][GEMM_MR] B[k][GEMM_NR], k < kc <=
      * GEMM_KC: per element acc = 0; acc = fma(a, b, acc) for k ascending; C = first ? acc : C + acc. */
-    void (*micro)(const float *a, const float *b, int kc, float *c, size_t ldc, bool first);
+    void (*micro)(const void *a, const void *b, int kc, float *c, size_t ldc, bool first);
+
+    /* A panel from GEMM_MR rows of f32: a[k][GEMM_MR] = x[i*ldx + k], k < kc. */
+    void (*pack)(const float *x, size_t ldx, int kc, void *a);
 
     /* B panel from rows of a matrix: b[k][GEMM_NR] = value of W[n0 + j][k0 + k], j < GEMM_NR,
-     * k < kc; columns n0 + j >= N are 0. NVFP4 (kc a multiple of 16): q*s, exact; or, with hf, what
-     * Hugging Face rounds a weight to. */
-    void (*unpack)(const struct weight *w, int n0, int k0, int kc, bool hf, float *b);
+     * k < kc; columns n0 + j >= N are 0. NVFP4 (k0 and kc multiples of 16): q*s, exact; or, with
+     * hf, what Hugging Face rounds a weight to. Plain formats are exact, also with hf. */
+    void (*unpack)(const struct weight *w, int n0, int k0, int kc, bool hf, void *b);
 };
 
 /* The row half of a variant (rows_*.c): f32 vectors. Sums run in 16 interleaved lanes (i mod 16),
@@ -65,9 +71,11 @@ struct isa {
     bool (*usable)(void); /* does this processor have it? */
     const struct gemm_ops *gemm;
     const struct row_ops *rows;
+    /* Sums pairs in another order: dtype bfloat16, weights NVFP4 or BF16 only. NULL: none. */
+    const struct gemm_ops *dot;
 };
 
-extern const struct gemm_ops gemm_portable, gemm_avx2, gemm_avx512;
+extern const struct gemm_ops gemm_portable, gemm_avx2, gemm_avx512, gemm_avx512bf16;
 extern const struct row_ops rows_portable, rows_avx2, rows_avx512;
 
 /* The variants in order of preference; NULL name ends the list. */
@@ -86,7 +94,12 @@ struct device {
     size_t scratch_bytes;
 };
 
-/* The operations of kernels.h but linear and head_nll: same names, same contracts. */
+/* The operations of kernels.h: same names, same contracts. */
+enum status linear_cpu(struct device *d, void *y, const void *x, const struct weight *w, int T,
+                       struct err *e);
+enum status head_nll_cpu(struct device *d, double *nll, const void *x, const struct weight *head,
+                         const int32_t *row, const int32_t *target, int rows, int vocab,
+                         struct err *e);
 enum status embed_cpu(struct device *d, void *y, const struct weight *table, const int32_t *ids,
                       int T, struct err *e);
 enum status rms_norm_cpu(struct device *d, void *y, const void *x, const float *gain, int rows,
@@ -99,11 +112,14 @@ enum status swiglu_cpu(struct device *d, void *gate, const void *up, size_t n, s
 enum status add_cpu(struct device *d, void *x, const void *y, size_t n, struct err *e);
 enum status nonfinite_cpu(struct device *d, int32_t *flag, const void *x, size_t n, struct err *e);
 
-/* Scratch of attention_cpu, the only one of these that needs any. */
+/* Scratch of those that need any. */
+size_t linear_scratch_bytes(const struct work_shape *w);
+size_t head_scratch_bytes(const struct work_shape *w);
 size_t attention_scratch_bytes(const struct work_shape *w);
 
 /* xq[rows][K], f32, from x[rows][K] in dtype: the inputs of w as w4a4-hf or w4a4-vllm see them
- * (d->arithmetic). w4a4-vllm: the exact q*s, still to be divided by w->input_global. */
+ * (d->arithmetic). w4a4-vllm: the exact q*s, still to be divided by w->input_global. Called by
+ * many threads at a time. */
 void quantize_rows(const struct device *d, const struct weight *w, const void *x, int rows,
                    float *xq);
 
