@@ -1,0 +1,35 @@
+/* results.h - reading what nvfp4_ppl measured (--json, --nll) and the reference values beside it.
+ *
+ * A file or key that is not there, or of the wrong type, fails the test with a line that names it.
+ * Memory: array_close and cJSON_Delete free what was opened. */
+#ifndef TESTS_RESULTS_H
+#define TESTS_RESULTS_H
+
+#include <cjson/cJSON.h>
+#include <stddef.h>
+
+/* value[rows][cols] of a two-dimensional .npy file of float32 or float64. */
+struct array {
+    size_t rows, cols;
+    double *value;
+};
+
+struct array *array_open(const char *path);
+void array_close(struct array *a);
+
+/* Over the elements that are not NaN in `a` (those are positions that were not scored). */
+double array_mean(const struct array *a);
+size_t array_scored(const struct array *a);
+/* Largest |a - b|; NaN where one of them is NaN and the other is not. */
+double array_distance(const struct array *a, const struct array *b);
+/* Correlation of the deviations a - base and b - base. */
+double array_correlation(const struct array *a, const struct array *b, const struct array *base);
+
+cJSON *json_file(const char *path);
+const cJSON *json_at(const cJSON *object, const char *key);
+double json_number(const cJSON *object, const char *key);
+const char *json_text(const cJSON *object, const char *key);
+/* results[0] of what --json wrote. */
+const cJSON *json_result(const cJSON *root);
+
+#endif
