@@ -76,6 +76,7 @@ struct attention {
 
 struct kernels {
     const char *name; /* "cpu", "cuda" */
+    bool arena_is_host; /* may the host read and write the arena directly? */
 
     /* Bytes of scratch that operations of this shape need; no device is touched. */
     size_t (*scratch_bytes)(const struct work_shape *w);

@@ -19,7 +19,7 @@
 enum {
     SPEC_RANKS_MAX = 1024,  /* ranks a cap or a layer list can name */
     SPEC_MODELS_MAX = 256,  /* models in one run */
-    SPEC_LEN_MAX = 1 << 24, /* eval_len */
+    SPEC_LEN_MAX = 1 << 20, /* eval_len */
     SPEC_BYTES_MAX = 1 << 20
 };
 

@@ -1,0 +1,40 @@
+/* schedule.h - the pipeline: microbatches of whole windows flow through the stages (design §7).
+ *
+ * GPipe without backward: while a rank computes microbatch k it receives k+1 and sends k-1, each in
+ * a hidden-state buffer of its own. nll returns from the last rank to rank 0, which scores it.
+ *
+ * Memory: schedule_run allocates the host side of one microbatch (ids, rows, nll: a few bytes per
+ *         token) at the start and frees it at the end.
+ * Order:  the same call on every rank, after stage_open everywhere. */
+#ifndef STAGE_SCHEDULE_H
+#define STAGE_SCHEDULE_H
+
+#include <stdint.h>
+
+#include "comm/comm.h"
+#include "stage/plan.h"
+#include "stage/score.h"
+#include "stage/stage.h"
+#include "stage/windows.h"
+
+struct schedule_request {
+    struct stage *stage;
+    struct comm *comm;
+    const struct plan *plan;
+    const struct windows *windows;
+    int hidden;           /* size of a hidden state */
+    enum dtype dtype;
+    struct score *score;  /* rank 0; NULL elsewhere */
+    /* Rank 0, after windows were scored; may be NULL. */
+    void (*on_score)(void *context, struct score *score);
+    void *context;
+};
+
+struct schedule_times {
+    double compute, wait; /* seconds of this rank in its operations, and waiting for others */
+};
+
+MUST_USE enum status schedule_run(const struct schedule_request *q, struct schedule_times *times,
+                                  struct err *e);
+
+#endif
