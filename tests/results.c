@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/run.h"
-
 static __attribute__((noreturn)) void bad_file(const char *path, const char *why)
 {
     printf("FAIL %s: %s\n", path, why);
@@ -157,4 +155,44 @@ const cJSON *json_result(const cJSON *root)
     if (!first)
         bad_file("results", "is empty in the JSON");
     return first;
+}
+
+struct measurement measure(struct args *a, double limit_s)
+{
+    struct measurement m = {0};
+    const char *json = scratch_path("measured.json"), *nll = scratch_path("measured.npy");
+
+    remove(json);
+    remove(nll);
+    args_add(a, "--json");
+    args_add(a, "%s", json);
+    args_add(a, "--nll");
+    args_add(a, "%s", nll);
+    m.run = run_program(a, limit_s);
+    if (m.run->code == 0) {
+        m.json = json_file(json);
+        m.result = json_result(m.json);
+        m.nll = array_open(nll);
+    }
+    return m;
+}
+
+struct measurement must_measure(struct args *a, double limit_s)
+{
+    struct measurement m = measure(a, limit_s);
+
+    if (m.run->code != 0) {
+        printf("FAIL: the program did not run to its end\n");
+        run_print(m.run);
+        exit(1);
+    }
+    return m;
+}
+
+void measurement_close(struct measurement *m)
+{
+    run_close(m->run);
+    cJSON_Delete(m->json);
+    array_close(m->nll);
+    *m = (struct measurement){0};
 }

@@ -1,12 +1,14 @@
 /* results.h - reading what nvfp4_ppl measured (--json, --nll) and the reference values beside it.
  *
  * A file or key that is not there, or of the wrong type, fails the test with a line that names it.
- * Memory: array_close and cJSON_Delete free what was opened. */
+ * Memory: array_close, cJSON_Delete and measurement_close free what was opened. */
 #ifndef TESTS_RESULTS_H
 #define TESTS_RESULTS_H
 
 #include <cjson/cJSON.h>
 #include <stddef.h>
+
+#include "tests/run.h"
 
 /* value[rows][cols] of a two-dimensional .npy file of float32 or float64. */
 struct array {
@@ -31,5 +33,19 @@ double json_number(const cJSON *object, const char *key);
 const char *json_text(const cJSON *object, const char *key);
 /* results[0] of what --json wrote. */
 const cJSON *json_result(const cJSON *root);
+
+/* One run with --json and --nll. Where it did not end with exit code 0 there is only `run`. */
+struct measurement {
+    struct run *run;
+    cJSON *json;
+    const cJSON *result; /* results[0] */
+    struct array *nll;
+};
+
+/* `a` is the whole command line but for --json and --nll, which measure() adds. */
+struct measurement measure(struct args *a, double limit_s);
+/* The same; ends the test with what the program said when it did not end with exit code 0. */
+struct measurement must_measure(struct args *a, double limit_s);
+void measurement_close(struct measurement *m);
 
 #endif

@@ -236,16 +236,22 @@ const char *scratch_folder(void)
 
 const char *scratch_path(const char *fmt, ...)
 {
+    static struct path {
+        struct path *next;
+        char *text;
+    } *paths; /* all that were given out: they live as long as the test */
+    struct path *p = malloc(sizeof *p);
     va_list ap;
-    char *name, *path;
 
     va_start(ap, fmt);
-    name = format_text(fmt, ap);
+    char *name = format_text(fmt, ap);
     va_end(ap);
-    if (asprintf(&path, "%s/%s", scratch_folder(), name) < 0)
+    if (!p || asprintf(&p->text, "%s/%s", scratch_folder(), name) < 0)
         broken("out of memory");
     free(name);
-    return path;
+    p->next = paths;
+    paths = p;
+    return p->text;
 }
 
 char *file_read(const char *path, size_t *bytes)

@@ -1,0 +1,208 @@
+#include "tests/golden.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/results.h"
+
+/* What is compared with which reference, and how near it must be. Totals: relative difference of
+ * the mean nll. token: largest difference of one token's nll. correlation: of the deviations from
+ * `exact`; 4-bit activation codes that flip on the last bit cascade, so single tokens differ, but
+ * the wrong quantizer's deviations correlate 0.82 to 0.986 and the right one's 0.997. */
+static const struct claim {
+    const char *variant, *arithmetic, *dtype;
+    double mean, token, correlation; /* token, correlation: 0 = not compared */
+} claims[] = {
+    {"exact", "w4a16", "float32", 2e-6, 2e-4, 0},
+    {"exact", "w4a16", "bfloat16", 1e-3, 0, 0},
+    {"f64_w4a16hf", "w4a16-hf", "float32", 2e-6, 2e-4, 0},
+    {"hf_bf16_w4a16", "w4a16-hf", "bfloat16", 1e-3, 0, 0},
+    {"hf_f32_w4a4", "w4a4-hf", "float32", 3e-4, 0, 0.99},
+    {"hf_bf16_w4a4", "w4a4-hf", "bfloat16", 2e-3, 0, 0},
+    {"vllm_f32_w4a4", "w4a4-vllm", "float32", 3e-4, 0, 0.99},
+    {"vllm_bf16_w4a4", "w4a4-vllm", "bfloat16", 2e-3, 0, 0},
+};
+enum { CLAIMS = sizeof claims / sizeof claims[0] };
+
+/* One value file. */
+struct reference {
+    const char *root, *name; /* name: MODEL.CASE */
+    const char *model;
+    cJSON *json;
+    struct array *exact;
+};
+
+static struct array *open_values(const struct reference *f, const char *variant)
+{
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/values/%s.nll_%s.npy", f->root, f->name, variant);
+    return array_open(path);
+}
+
+static void write_spec(const struct reference *f, const struct claim *c, const char *path)
+{
+    file_printf(path,
+                "{ \"model_dir\": \"%s/models/%s\", \"dtype\": \"%s\", \"arithmetic\": \"%s\",\n"
+                "  \"data\": { \"text\": \"%s/text/%s\", \"eval_len\": %.0f, \"eval_stride\": %.0f,"
+                " \"max_rows\": %.0f } }\n",
+                f->root, f->model, c->dtype, c->arithmetic, f->root, json_text(f->json, "text"),
+                json_number(f->json, "eval_len"), json_number(f->json, "eval_stride"),
+                json_number(f->json, "rows"));
+}
+
+/* The report must agree with itself, with the table of nll, and with the reference about the text. */
+static bool report_agrees(const struct reference *f, const cJSON *result, const struct array *nll)
+{
+    double mean = json_number(result, "mean_nll");
+    bool good = strcmp(json_text(result, "ids_sha256"),
+                       json_text(f->json, "sha256_ids_le_int32")) == 0 &&
+                json_number(result, "ids") == json_number(f->json, "n_ids") &&
+                json_number(result, "windows") == json_number(f->json, "rows") &&
+                json_number(result, "tokens") == json_number(f->json, "scored") &&
+                array_scored(nll) == json_number(f->json, "scored") &&
+                json_number(result, "nonfinite") == 0 &&
+                fabs(json_number(result, "ppl") - exp(mean)) <= 1e-12 * exp(mean) &&
+                fabs(mean - array_mean(nll)) <= 1e-12 * mean;
+
+    if (!good) {
+        char *text = cJSON_Print(result);
+        printf("FAIL %s: the report disagrees with itself, its nll file or the reference: %s\n",
+               f->name, text);
+        free(text);
+    }
+    return good;
+}
+
+static bool values_agree(const struct reference *f, const struct claim *c, const struct array *nll)
+{
+    struct array *want = open_values(f, c->variant);
+    double mean = fabs(array_mean(nll) / array_mean(want) - 1);
+    double token = array_distance(nll, want);
+    double correlation = c->correlation > 0 ? array_correlation(nll, want, f->exact) : 1;
+    bool good = mean <= c->mean && token <= (c->token > 0 ? c->token : INFINITY) &&
+                correlation >= c->correlation;
+
+    printf("%s %s: %s %s against %s: mean %.1e (at most %.0e), token %.1e", good ? "pass" : "FAIL",
+           f->name, c->arithmetic, c->dtype, c->variant, mean, c->mean, token);
+    if (c->token > 0)
+        printf(" (at most %.0e)", c->token);
+    if (c->correlation > 0)
+        printf(", correlation %.4f (at least %.2f)", correlation, c->correlation);
+    printf("\n");
+    array_close(want);
+    return good;
+}
+
+static bool check_claim(const struct reference *f, const struct claim *c)
+{
+    const char *spec = scratch_path("spec.json");
+    struct args a = args_ppl(1);
+    bool good = false;
+
+    write_spec(f, c, spec);
+    args_add(&a, "%s", spec);
+    struct measurement m = measure(&a, 120);
+    if (m.nll) {
+        good = report_agrees(f, m.result, m.nll);
+        good = values_agree(f, c, m.nll) && good;
+    } else {
+        printf("FAIL %s: %s %s does not run\n", f->name, c->arithmetic, c->dtype);
+        run_print(m.run);
+    }
+    measurement_close(&m);
+    fflush(stdout);
+    return good;
+}
+
+static bool claim_known(const char *variant)
+{
+    for (int i = 0; i < CLAIMS; i++)
+        if (strcmp(claims[i].variant, variant) == 0)
+            return true;
+    return false;
+}
+
+/* All claims that the value file has a reference for. Returns how many failed. */
+static int check_reference(const char *root, const char *name)
+{
+    char path[4096];
+    struct reference f = {.root = root, .name = name};
+    const cJSON *item;
+    int failed = 0;
+
+    snprintf(path, sizeof path, "%s/values/%s.json", root, name);
+    f.json = json_file(path);
+    f.model = json_text(f.json, "model");
+    f.exact = open_values(&f, "exact");
+    cJSON_ArrayForEach(item, f.json) {
+        if (cJSON_GetObjectItemCaseSensitive(item, "mean_nll") && !claim_known(item->string)) {
+            printf("FAIL %s: nothing is compared with its variant '%s'\n", name, item->string);
+            failed++;
+        }
+    }
+    for (int i = 0; i < CLAIMS; i++)
+        if (cJSON_GetObjectItemCaseSensitive(f.json, claims[i].variant))
+            failed += !check_claim(&f, &claims[i]);
+    array_close(f.exact);
+    cJSON_Delete(f.json);
+    return failed;
+}
+
+/* Models are there to be measured: one without a value file would pass unseen. */
+static int check_models_covered(const char *root, struct dirent **file, int files)
+{
+    char path[4096];
+    struct dirent **model;
+    int failed = 0;
+
+    snprintf(path, sizeof path, "%s/models", root);
+    int models = scandir(path, &model, NULL, alphasort);
+    for (int m = 0; m < models; m++) {
+        size_t n = strlen(model[m]->d_name);
+        bool covered = model[m]->d_name[0] == '.';
+
+        for (int i = 0; i < files && !covered; i++)
+            covered = strncmp(file[i]->d_name, model[m]->d_name, n) == 0 && file[i]->d_name[n] == '.';
+        if (!covered) {
+            printf("FAIL %s/%s: no file in values/ says what it must give\n", path, model[m]->d_name);
+            failed++;
+        }
+        free(model[m]);
+    }
+    if (models >= 0)
+        free(model);
+    return failed;
+}
+
+static int is_value_file(const struct dirent *entry)
+{
+    const char *dot = strrchr(entry->d_name, '.');
+
+    return dot && strcmp(dot, ".json") == 0 && strcmp(entry->d_name, "scores.json") != 0;
+}
+
+int golden_check(const char *root)
+{
+    char path[4096];
+    struct dirent **file;
+    int failed = 0;
+
+    snprintf(path, sizeof path, "%s/values", root);
+    int files = scandir(path, &file, is_value_file, alphasort);
+    if (files <= 0) {
+        printf("FAIL %s: no value files\n", path);
+        return 1;
+    }
+    failed += check_models_covered(root, file, files);
+    for (int i = 0; i < files; i++) {
+        *strrchr(file[i]->d_name, '.') = 0;
+        failed += check_reference(root, file[i]->d_name);
+        free(file[i]);
+    }
+    free(file);
+    return failed;
+}
