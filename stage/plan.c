@@ -446,7 +446,7 @@ static enum status enough_len(const struct plan_request *q, int *len, struct err
 
 static enum status refuse(const struct plan_request *q, struct err *e)
 {
-    char total[SIZE_TEXT], want[SIZE_TEXT], shorter[64] = "";
+    char total[SIZE_TEXT], shorter[64] = "";
     uint64_t caps = 0, cap = 0;
     int len = 0;
 
@@ -459,10 +459,10 @@ static enum status refuse(const struct plan_request *q, struct err *e)
                  len - (q->len_max - q->eval_len));
     return fail(e, ERR_FIT,
                 "plan refused: %d layers in windows of %d tokens do not fit %d rank%s with %s in "
-                "all: %s for each rank%s would do%s",
+                "all: a cap of %llu MiB%s would do%s",
                 q->model->n_layers, q->eval_len, q->ranks, q->ranks == 1 ? "" : "s",
-                size_format(caps, total), size_format(cap, want),
-                q->ranks == 1 ? "" : " that has less", shorter);
+                size_format(caps, total), (unsigned long long)(cap >> 20),
+                q->ranks == 1 ? "" : " for each rank that has less", shorter);
 }
 
 static enum status check_by_hand(const struct plan_request *q, struct err *e)

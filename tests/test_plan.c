@@ -1,0 +1,205 @@
+/* 1,000 random (model, caps, windows, ranks): each plan holds, or is refused with advice that, when
+ * followed, holds. And the split is the best there is, checked against all splits of small models. */
+// links: stage
+// timeout: 300
+#include "stage/plan.h"
+#include "tests/fake_model.h"
+#include "tests/test.h"
+
+enum { RANKS_MAX = 12 };
+
+static size_t fake_scratch(const struct work_shape *w)
+{
+    return (size_t)w->tokens * (size_t)w->k_max * 4 + (size_t)w->threads * 65536 +
+           (size_t)w->vocab * 256;
+}
+
+static const struct kernels fake = {.name = "fake", .scratch_bytes = fake_scratch};
+
+static uint64_t seed = 20261123;
+
+static int pick(int low, int high) /* low .. high, xorshift */
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return low + (int)(seed % (uint64_t)(high - low + 1));
+}
+
+/* What every plan must be, whatever was asked. */
+static void check_plan(const struct plan *p, const struct plan_request *q)
+{
+    int next = 0;
+    uint64_t owned = 0, all = fake_model_bytes(q->model);
+
+    EXPECT(p->ranks == q->ranks && p->microbatch >= 1 && p->tokens >= q->len_max - 1);
+    EXPECT(p->microbatches == (q->windows + p->microbatch - 1) / p->microbatch);
+    for (int r = 0; r < p->ranks; r++) {
+        const struct plan_rank *k = &p->rank[r];
+
+        EXPECT(k->first == next && k->last >= k->first);
+        next = k->last;
+        EXPECT(k->total <= q->cap[r].bytes);
+        EXPECT(k->total == k->weights + k->activations + k->scratch + k->scoring + k->comm +
+                               k->overhead);
+        EXPECT(k->map.bytes <= k->total && k->map.scratch + k->map.scratch_bytes <= k->map.bytes);
+        EXPECT(k->embed == (r == 0) && k->head == (r == p->ranks - 1));
+        owned += k->owned;
+        if (q->n_by_hand)
+            EXPECT(k->last - k->first == q->by_hand[r]);
+    }
+    EXPECT(next == q->model->n_layers);
+    EXPECT(owned >= all); /* a tied matrix may be on two ranks */
+    EXPECT(p->balance > 0 && p->balance <= 1 + 1e-12);
+}
+
+static void random_request(struct plan_request *q, struct model *m, struct plan_cap *cap)
+{
+    int ranks = pick(1, RANKS_MAX), each = pick(0, 2);
+
+    *q = (struct plan_request){.model = m,
+                               .kernels = &fake,
+                               .dtype = pick(0, 2),
+                               .threads = pick(1, 8),
+                               .windows = pick(1, 2000),
+                               .len_max = pick(2, 4096),
+                               .microbatch = pick(0, 3) ? 0 : pick(1, 8),
+                               .ranks = ranks,
+                               .cap = cap};
+    q->eval_len = q->len_max;
+    for (int r = 0; r < ranks; r++) /* from hopeless to roomy */
+        cap[r] = (struct plan_cap){(uint64_t)pick(1, each ? 400 : 4000) << 20, true};
+}
+
+/* Follows "a cap of N MiB" and "eval_len N", each by itself. */
+static void follow_advice(const struct plan_request *q, const struct err *refusal)
+{
+    const char *cap_at = strstr(refusal->msg, "a cap of "), *len_at = strstr(refusal->msg, "or eval_len ");
+    struct plan_request again = *q;
+    struct plan_cap cap[RANKS_MAX];
+    struct plan *p = NULL;
+    struct err e;
+    uint64_t mib;
+
+    EXPECT(cap_at);
+    mib = strtoull(cap_at + 9, NULL, 10);
+    for (int r = 0; r < q->ranks; r++) {
+        cap[r] = q->cap[r];
+        if (cap[r].bytes < mib << 20)
+            cap[r].bytes = mib << 20;
+    }
+    again.cap = cap;
+    EXPECT(plan_make(&again, &p, &e) == OK);
+    check_plan(p, &again);
+    plan_free(p);
+    for (int r = 0; r < q->ranks; r++) /* and it was the least */
+        if (q->cap[r].bytes < mib << 20)
+            cap[r].bytes = (mib - 1) << 20 > q->cap[r].bytes ? (mib - 1) << 20 : q->cap[r].bytes;
+    EXPECT(plan_make(&again, &p, &e) == ERR_FIT);
+    if (!len_at)
+        return;
+    again = *q;
+    again.len_max = again.eval_len = atoi(len_at + 12);
+    EXPECT(again.len_max >= 2 && again.len_max < q->len_max);
+    again.windows = q->windows * q->len_max / again.len_max;
+    EXPECT(plan_make(&again, &p, &e) == OK);
+    check_plan(p, &again);
+    plan_free(p);
+}
+
+static void random_plans(void)
+{
+    int held = 0, refused = 0;
+
+    for (int i = 0; i < 1000; i++) {
+        struct model *m = fake_model(pick(1, 40), 16 * pick(1, 64), 16 * pick(1, 128), pick(1, 8),
+                                     pick(1, 4), 16 * pick(1, 8), 256 * pick(1, 64), pick(0, 1));
+        struct plan_cap cap[RANKS_MAX];
+        struct plan_request q;
+        struct plan *p = NULL;
+        struct err e;
+
+        random_request(&q, m, cap);
+        if (plan_make(&q, &p, &e) == OK) {
+            held++;
+            check_plan(p, &q);
+            plan_free(p);
+        } else {
+            refused++;
+            EXPECT(e.code == ERR_FIT);
+            follow_advice(&q, &e);
+        }
+        fake_model_free(m);
+    }
+    printf("%d held, %d refused\n", held, refused);
+    EXPECT(held > 200 && refused > 200); /* both sides were really tried */
+}
+
+static double slowest(const struct plan *p)
+{
+    double most = 0;
+
+    for (int r = 0; r < p->ranks; r++)
+        if (p->rank[r].flops > most)
+            most = p->rank[r].flops;
+    return most;
+}
+
+/* No cut of three ranks by hand is faster than the plan's own. */
+static void split_is_best(void)
+{
+    struct model *m = fake_model(11, 256, 512, 4, 2, 64, 8192, 0);
+    struct plan_cap cap[3] = {{40 << 20, true}, {60 << 20, true}, {1 << 30, true}};
+    struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
+                             .len_max = 257, .eval_len = 257, .ranks = 3, .cap = cap};
+    struct plan *best = NULL;
+    struct err e;
+    int tried = 0;
+
+    EXPECT(plan_make(&q, &best, &e) == OK);
+    check_plan(best, &q);
+    q.n_by_hand = 3;
+    for (int a = 0; a <= 11; a++)
+        for (int b = 0; a + b <= 11; b++) {
+            int by_hand[3] = {a, b, 11 - a - b};
+            struct plan *p = NULL;
+
+            q.by_hand = by_hand;
+            if (plan_make(&q, &p, &e) != OK)
+                continue;
+            tried++;
+            check_plan(p, &q);
+            EXPECT(slowest(best) <= slowest(p) * (1 + 1e-6));
+            plan_free(p);
+        }
+    EXPECT(tried > 10);
+    plan_free(best);
+    fake_model_free(m);
+}
+
+static void by_hand_is_checked(void)
+{
+    struct model *m = fake_model(4, 64, 64, 1, 1, 16, 256, 1);
+    struct plan_cap cap[2] = {{1 << 30, true}, {1 << 30, true}};
+    int short_of[2] = {1, 2};
+    struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 1, .len_max = 9,
+                             .eval_len = 9, .ranks = 2, .cap = cap, .n_by_hand = 2,
+                             .by_hand = short_of};
+    struct plan *p = NULL;
+    struct err e;
+
+    EXPECT(plan_make(&q, &p, &e) == ERR_SPEC);
+    EXPECT_TEXT(e.msg, "\"layers\" adds up to 3, but the model has 4 layers");
+    q.n_by_hand = 1;
+    EXPECT(plan_make(&q, &p, &e) == ERR_SPEC);
+    EXPECT_TEXT(e.msg, "\"layers\" names 1 ranks, but there are 2");
+    fake_model_free(m);
+}
+
+int main(void)
+{
+    random_plans();
+    split_is_best();
+    by_hand_is_checked();
+    return 0;
+}
