@@ -45,6 +45,8 @@ const struct tensor *checkpoint_find(const struct checkpoint *c, const char *nam
 int checkpoint_tensors(const struct checkpoint *c);
 const struct tensor *checkpoint_tensor(const struct checkpoint *c, int i); /* by name order */
 const char *checkpoint_file(const struct checkpoint *c, int file); /* base name, for messages */
+/* "model.safetensors" or "model.safetensors.index.json": where a missing tensor is missed. */
+const char *checkpoint_name(const struct checkpoint *c);
 
 /* Reads bytes [at, at + bytes) of a tensor to dst. A short read is ERR_IO naming file and tensor. */
 MUST_USE enum status checkpoint_read(const struct checkpoint *c, const struct tensor *t, uint64_t at,
