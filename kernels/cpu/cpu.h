@@ -81,6 +81,10 @@ extern const struct row_ops rows_portable, rows_avx2, rows_avx512;
 /* The variants in order of preference; NULL name ends the list. */
 extern const struct isa cpu_isas[];
 
+enum { CPU_BRAND = 49 };
+/* "Intel(R) Xeon(R) ...": what the processor calls itself, somewhere in `text`. */
+const char *cpu_brand(char text[CPU_BRAND]);
+
 /* Private state of the backend behind struct device. */
 struct device {
     enum dtype dtype;
@@ -88,8 +92,8 @@ struct device {
     int threads;
     const struct isa *isa;
     char description[128];
-    void *arena;
-    size_t arena_bytes;
+    void *mapped; /* the arena, and address space before it */
+    size_t mapped_bytes;
     unsigned char *scratch;
     size_t scratch_bytes;
 };
