@@ -34,6 +34,9 @@ const char *json_text(const cJSON *object, const char *key);
 /* results[0] of what --json wrote. */
 const cJSON *json_result(const cJSON *root);
 
+/* Overwrites bytes of a tensor, `at` bytes from its start, in a safetensors file: to break a copy. */
+void tensor_patch(const char *path, const char *tensor, size_t at, const void *bytes, size_t n);
+
 /* One run with --json and --nll. Where it did not end with exit code 0 there is only `run`. */
 struct measurement {
     struct run *run;
