@@ -24,6 +24,8 @@ static void micro(const void *pa, const void *pb, int kc, float *c, size_t ldc, 
     for (int k = 0; k < kc; k++, a += GEMM_MR, b += GEMM_NR) {
         __m512 b0 = _mm512_load_ps(b), b1 = _mm512_load_ps(b + LANES);
 
+        _mm_prefetch((const char *)(a + (size_t)GEMM_MR * kc), _MM_HINT_T0); /* the next panel */
+
 #pragma GCC unroll 16
         for (int i = 0; i < GEMM_MR; i++) {
             __m512 ai = _mm512_set1_ps(a[i]);
