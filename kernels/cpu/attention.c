@@ -157,8 +157,8 @@ static void store_out(const struct job *j, const float *out, int token, int n, i
     for (int i = 0; i < n; i++) {
         for (int c = 0; c < D; c++)
             row[c] = out[c * QUERIES + i];
-        j->d->isa->rows->narrow(t, row, value_at(j->out, t, row_of(j, token + i, j->a->heads, head)),
-                                (size_t)D);
+        size_t at = row_of(j, token + i, j->a->heads, head);
+        j->d->isa->rows->narrow(t, row, value_at(j->out, t, at), (size_t)D);
     }
 }
 
@@ -209,11 +209,14 @@ static void attend_block(const struct job *j, const struct window *w, int head, 
                     strip + (size_t)(k - first) * QUERIES, QUERIES, true);
     mask(strip, first, end, q0, sliding);
     softmax(j, strip, end - first);
-    for (int k = first; k < end; k += KEYS_KC)
+    for (int k = first; k < end; k += KEYS_KC) {
+        int kc = end - k < KEYS_KC ? end - k : KEYS_KC;
+
         for (int c = 0; c < l->D_up; c += GEMM_MR)
             gemm->micro(w->values + (size_t)c * (size_t)w->padded + (size_t)k * GEMM_MR,
-                        strip + (size_t)(k - first) * QUERIES, end - k < KEYS_KC ? end - k : KEYS_KC,
-                        out + (size_t)c * QUERIES, QUERIES, k == first);
+                        strip + (size_t)(k - first) * QUERIES, kc, out + (size_t)c * QUERIES,
+                        QUERIES, k == first);
+    }
     store_out(j, out, w->start + q0, n, head);
 }
 

@@ -58,8 +58,8 @@ struct row_ops {
     void (*column_exp_sum)(float *s, int keys, const float *max, float scale, double *sum);
     void (*column_scale)(float *s, int keys, const float *inv, enum dtype t);
 
-    /* xq[i] = what the 4-bit input of a layer stands for, n a multiple of NVFP4_GROUP. HF: the value
-     * q*s' rounded to t; vLLM: q*s, exact, to be divided by gi. See quantize.c. */
+    /* xq[i] = what the 4-bit input of a layer stands for, n a multiple of NVFP4_GROUP. HF: the
+     * value q*s' rounded to t; vLLM: q*s, exact, to be divided by gi. See quantize.c. */
     void (*quantize_hf)(const float *x, float *xq, int n, float gi, bool unrounded, enum dtype t);
     void (*quantize_vllm)(const float *x, float *xq, int n, float gi);
 };

@@ -43,8 +43,10 @@ enum status rms_norm_cpu(struct device *d, void *y, const void *x, const float *
 
     (void)e;
 #pragma omp parallel for num_threads(d->threads) schedule(static)
-    for (int r = 0; r < rows; r++)
-        norm_row(d, value_at(y, d->dtype, (size_t)r * n), const_value_at(x, d->dtype, (size_t)r * n),
-                 gain, n, eps);
+    for (int r = 0; r < rows; r++) {
+        size_t at = (size_t)r * n;
+
+        norm_row(d, value_at(y, d->dtype, at), const_value_at(x, d->dtype, at), gain, n, eps);
+    }
     return OK;
 }

@@ -1,5 +1,5 @@
-/* quantize.c - the 4-bit inputs of w4a4 layers, one f32 scale `gi` per layer (a divisor) and one e4m3
- * scale per 16 values made on the fly.
+/* quantize.c - the 4-bit inputs of w4a4 layers: one f32 scale `gi` per layer (a divisor), and one
+ * e4m3 scale per 16 values made on the fly.
  *
  *   Hugging Face:  c = RN_e4m3(gi * RN_dtype(amax/6)), 0.125 where that is 0; s' = c/gi;
  *                  x becomes RN_dtype(q s'), q = e2m1(x/s')

@@ -1,5 +1,5 @@
-/* rows_body.h - struct row_ops, written once: each rows_VARIANT.c includes its 16-lane vectors, then
- * this file. The tail of a row is padded to 16 lanes with a value that changes nothing. */
+/* rows_body.h - struct row_ops, written once: each rows_VARIANT.c includes its 16-lane vectors,
+ * then this file. The tail of a row is padded to 16 lanes with a value that changes nothing. */
 #ifndef KERNELS_CPU_ROWS_BODY_H
 #define KERNELS_CPU_ROWS_BODY_H
 
