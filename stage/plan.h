@@ -2,9 +2,13 @@
  *
  * plan_make is a pure function of the request: no device, no weights, the same answer everywhere.
  * It splits the layers into contiguous ranges that minimise the slowest stage under the caps (then
- * even out the rest), picks the microbatch, and lays out each rank's arena. When nothing fits it is
- * ERR_FIT with advice that was computed by planning again: the cap that would do, the eval_len that
- * would fit.
+ * even out the rest), picks the microbatch, decides which layers are resident and which are streamed,
+ * and lays out each rank's arena. When nothing fits it is ERR_FIT with advice that was computed by
+ * planning again: the cap that would do, the eval_len that would fit.
+ *
+ * Streaming (design §7): a rank whose layers exceed its cap runs layer-major. For a wave of
+ * microbatches, layer i runs over all of them while layer i+1 is read into the other of two layer
+ * slots. A rank whose layers are all resident is the same with a wave of one and no slots.
  *
  * Memory: plan_make allocates; plan_free frees (accepts NULL). */
 #ifndef STAGE_PLAN_H
@@ -15,9 +19,10 @@
 
 #include "kernels/kernels.h"
 #include "loader/model.h"
+#include "spec/spec.h"
 
 enum {
-    PLAN_HIDDEN_MAX = 3,         /* hidden-state buffers: receive k+1, compute k, send k-1 */
+    PLAN_SLOTS = 2,              /* layer slots of a streaming rank: one computed, one read */
     PLAN_OVERHEAD = 1 << 20,     /* what the process itself grows by: stacks, library buffers */
     PLAN_OVERHEAD_PEER = 1 << 20 /* the same for the transport, per neighbour */
 };
@@ -26,6 +31,12 @@ enum {
 struct plan_cap {
     uint64_t bytes;
     bool given; /* by the spec; else it is what the device has free */
+};
+
+/* How fast a rank computes and reads; only their quotient decides anything. */
+struct plan_rates {
+    double flops; /* per second */
+    double read;  /* file bytes per second */
 };
 
 struct plan_request {
@@ -38,6 +49,8 @@ struct plan_request {
     int len_max;     /* tokens of the longest window; len_max - 1 of them are computed */
     int eval_len;    /* what the spec calls it, for advice (len_max, or one less) */
     int microbatch;  /* windows; 0 = choose */
+    enum stream_kind stream;
+    struct plan_rates rates;
     int ranks;
     const struct plan_cap *cap; /* [ranks] */
     int n_by_hand;              /* 0, or ranks */
@@ -46,27 +59,33 @@ struct plan_request {
 
 /* Offsets in the arena of a rank; a buffer that a rank does not need has size 0. */
 struct plan_map {
-    uint64_t embed, head, norm, layers; /* weights; layers lie one after another */
-    uint64_t cos, sin;                  /* f32 [len][D/2] each */
-    uint64_t hidden[PLAN_HIDDEN_MAX];   /* dtype [T][H] each */
-    uint64_t normed;                    /* dtype [T][max(H, q_dim)]: norm output, attention output */
-    uint64_t wide;                      /* dtype: q, k, v; then gate, up */
-    uint64_t ids, start;                /* int32 [T], int32 [windows + 1] */
-    uint64_t row, target, nll;          /* int32 [T], int32 [T], double [T]: the head's rows */
-    uint64_t flags;                     /* int32 [layers + 1]: non-finite hidden states */
+    uint64_t embed, head, norm;
+    uint64_t layers;           /* resident layers, one after another */
+    uint64_t slot[PLAN_SLOTS]; /* streamed layers take turns */
+    uint64_t cos, sin;         /* f32 [len][D/2] each */
+    uint64_t hidden, hidden_bytes; /* n_hidden buffers of hidden_bytes: dtype [T][H] each */
+    uint64_t normed;           /* dtype [T][max(H, q_dim)]: norm output, attention output */
+    uint64_t wide;             /* dtype: q, k, v; then gate, up */
+    uint64_t ids, start;       /* int32 [T], int32 [windows + 1] */
+    uint64_t row, target, nll; /* int32 [T], int32 [T], double [T]: the head's rows */
+    uint64_t flags;            /* int32 [layers + 1]: non-finite hidden states */
     uint64_t scratch, scratch_bytes;
     uint64_t bytes; /* of the arena */
 };
 
 struct plan_rank {
     int first, last; /* layers [first, last) */
+    int streamed;    /* how many of them are streamed: see plan_streams */
+    int wave;        /* microbatches that a layer runs over before the next layer; 1 = resident */
     bool embed, head;
-    int n_hidden;
+    int n_hidden;    /* hidden-state buffers: the wave, one being received, one being sent */
     struct plan_cap cap;
     /* The printed items; their sum is `total`, which is never more than cap.bytes. */
     uint64_t weights, activations, scratch, scoring, comm, overhead, total;
-    uint64_t owned;  /* file bytes of its tensors */
-    double flops;    /* of a whole run */
+    uint64_t owned;          /* file bytes of its tensors */
+    uint64_t streamed_bytes; /* file bytes read again for every wave */
+    double flops;            /* of a whole run */
+    double seconds, stall;   /* predicted: in all, and of that waiting for layers */
     struct plan_map map;
 };
 
@@ -77,9 +96,24 @@ struct plan {
     struct plan_rank *rank; /* [ranks] */
     double flops;           /* all ranks */
     double balance;         /* mean stage / slowest stage, 1 = perfectly even */
+    double seconds;         /* predicted from the rates */
 };
 
 MUST_USE enum status plan_make(const struct plan_request *q, struct plan **out, struct err *e);
 void plan_free(struct plan *p);
+
+/* The least cap of `rank`, the others as they are, with which plan_make still plans; and with which
+ * no rank waits for layers. 0 when no cap of this rank would do. */
+MUST_USE enum status plan_smallest_caps(const struct plan_request *q, int rank, uint64_t *runs,
+                                        uint64_t *without_stall, struct err *e);
+
+/* Is layer `i` of the rank (first <= i < last) streamed? Streamed layers are spread evenly among the
+ * resident ones, so that the reader is never far behind nor ahead. */
+static inline bool plan_streams(const struct plan_rank *r, int i)
+{
+    int64_t n = r->last - r->first, k = r->streamed, at = i - r->first;
+
+    return (at + 1) * k / n > at * k / n;
+}
 
 #endif

@@ -12,7 +12,9 @@ struct pipeline {
     int32_t *ids;         /* [T] */
     int32_t *row, *target; /* [T] */
     double *nll[2];       /* [T] each: last rank, being sent and being made; rank 0 receives in [0] */
-    struct comm_ticket receive, send[PLAN_HIDDEN_MAX], nll_ticket[2];
+    struct comm_ticket *receive, *send; /* [n_hidden] */
+    struct comm_ticket nll_ticket[2];
+    int64_t receiving;    /* microbatches whose receive was started */
     int64_t scored;       /* rank 0: microbatches whose nll is in */
     struct schedule_times times;
 };
@@ -110,17 +112,30 @@ static enum status wait_for(struct pipeline *p, struct comm_ticket *t, const cha
     return st;
 }
 
-/* Starts receiving a microbatch; its buffer must have been sent on before. */
-static enum status start_receive(struct pipeline *p, int64_t microbatch, struct err *e)
+static int slot_of(const struct pipeline *p, int64_t microbatch)
 {
-    int slot = (int)(microbatch % p->me->n_hidden);
+    return (int)(microbatch % p->me->n_hidden);
+}
 
-    if (p->me->embed || microbatch >= p->q->plan->microbatches)
-        return OK;
-    TRY(wait_for(p, &p->send[slot], "hand-over", microbatch - p->me->n_hidden, e));
-    return p->q->comm->ops->recv(p->q->comm, p->q->comm->rank - 1, COMM_HIDDEN,
-                                 stage_hidden(p->q->stage, slot), hidden_bytes(p, microbatch),
-                                 &p->receive, e);
+/* Starts every receive whose buffer is free: what was in it before has been sent on. `done` is the
+ * first microbatch whose buffer is still in use. */
+static enum status start_receives(struct pipeline *p, int64_t done, struct err *e)
+{
+    struct comm *c = p->q->comm;
+
+    while (!p->me->embed && p->receiving < p->q->plan->microbatches &&
+           p->receiving < done + p->me->n_hidden) {
+        int slot = slot_of(p, p->receiving);
+        bool sent;
+
+        TRY(c->ops->test(c, &p->send[slot], &sent, e));
+        if (!sent)
+            return OK;
+        TRY(c->ops->recv(c, c->rank - 1, COMM_HIDDEN, stage_hidden(p->q->stage, slot),
+                         hidden_bytes(p, p->receiving), &p->receive[slot], e));
+        p->receiving++;
+    }
+    return OK;
 }
 
 static void score_windows(struct pipeline *p, int64_t microbatch, const double *nll)
@@ -160,7 +175,7 @@ static enum status collect(struct pipeline *p, bool all, struct err *e)
 }
 
 /* The last rank: head, and the nll on its way to rank 0. */
-static enum status finish(struct pipeline *p, int64_t microbatch, int slot, struct err *e)
+static enum status finish(struct pipeline *p, int64_t microbatch, struct err *e)
 {
     struct comm *c = p->q->comm;
     int i = (int)(microbatch % 2), rows = fill_targets(p, microbatch);
@@ -168,7 +183,7 @@ static enum status finish(struct pipeline *p, int64_t microbatch, int slot, stru
 
     TRY(wait_for(p, &p->nll_ticket[i], "nll", microbatch - 2, e));
     before = seconds();
-    TRY(stage_head(p->q->stage, slot, p->row, p->target, rows, p->nll[i], e));
+    TRY(stage_head(p->q->stage, slot_of(p, microbatch), p->row, p->target, rows, p->nll[i], e));
     p->times.compute += seconds() - before;
     if (p->me->embed) {
         score_windows(p, microbatch, p->nll[i]);
@@ -178,43 +193,97 @@ static enum status finish(struct pipeline *p, int64_t microbatch, int slot, stru
                         &p->nll_ticket[i], e);
 }
 
-static enum status step(struct pipeline *p, int64_t microbatch, struct err *e)
+/* Makes a microbatch the current one of the stage. */
+static enum status begin(struct pipeline *p, int64_t microbatch, struct err *e)
+{
+    fill_start(p, microbatch);
+    return stage_begin(p->q->stage, microbatch, p->start, windows_in(p, microbatch), e);
+}
+
+/* Hidden states of a microbatch come in: from the embedding or from the rank before. */
+static enum status enter(struct pipeline *p, int64_t microbatch, struct err *e)
+{
+    int slot = slot_of(p, microbatch);
+
+    if (!p->me->embed) {
+        while (p->receiving <= microbatch) { /* only its buffer can hold it up */
+            int64_t before = microbatch - p->me->n_hidden;
+
+            TRY(wait_for(p, &p->send[slot], "hand-over", before, e));
+            TRY(start_receives(p, microbatch, e));
+        }
+        return wait_for(p, &p->receive[slot], "hidden states", microbatch, e);
+    }
+    TRY(wait_for(p, &p->send[slot], "hand-over", microbatch - p->me->n_hidden, e));
+    TRY(begin(p, microbatch, e));
+    fill_ids(p, microbatch);
+    return stage_embed(p->q->stage, slot, p->ids, e);
+}
+
+/* They leave: to the head or to the rank after. */
+static enum status leave(struct pipeline *p, int64_t microbatch, struct err *e)
 {
     struct comm *c = p->q->comm;
-    int slot = (int)(microbatch % p->me->n_hidden);
-    double before;
+    int slot = slot_of(p, microbatch);
 
-    fill_start(p, microbatch);
-    TRY(stage_begin(p->q->stage, microbatch, p->start, windows_in(p, microbatch), e));
-    if (p->me->embed) {
-        fill_ids(p, microbatch);
-        TRY(wait_for(p, &p->send[slot], "hand-over", microbatch - p->me->n_hidden, e));
-        TRY(stage_embed(p->q->stage, slot, p->ids, e));
-    } else {
-        TRY(wait_for(p, &p->receive, "hidden states", microbatch, e));
-        TRY(start_receive(p, microbatch + 1, e));
+    if (p->me->head) {
+        TRY(begin(p, microbatch, e));
+        return finish(p, microbatch, e);
     }
-    before = seconds();
-    TRY(stage_layers(p->q->stage, slot, e));
-    p->times.compute += seconds() - before;
-    if (p->me->head)
-        return finish(p, microbatch, slot, e);
     return c->ops->send(c, c->rank + 1, COMM_HIDDEN, stage_hidden(p->q->stage, slot),
                         hidden_bytes(p, microbatch), &p->send[slot], e);
+}
+
+/* What else moves while a rank computes: receives for free buffers, nll that has come in. */
+static enum status keep_moving(struct pipeline *p, int64_t in_use, struct err *e)
+{
+    TRY(start_receives(p, in_use, e));
+    return p->me->embed && !p->me->head ? collect(p, false, e) : OK;
+}
+
+static enum status compute(struct pipeline *p, int layer, int64_t microbatch, struct err *e)
+{
+    double before = seconds();
+
+    TRY(begin(p, microbatch, e));
+    TRY(stage_layer(p->q->stage, layer, slot_of(p, microbatch), e));
+    p->times.compute += seconds() - before;
+    return OK;
+}
+
+/* Microbatches [from, to) through this rank, layer by layer. They enter at the first layer and leave
+ * after the last, each as soon as it can. */
+static enum status run_wave(struct pipeline *p, int64_t from, int64_t to, struct err *e)
+{
+    const struct plan_rank *me = p->me;
+
+    for (int layer = me->first; layer < me->last; layer++) {
+        TRY(stage_acquire(p->q->stage, layer, e));
+        for (int64_t k = from; k < to; k++) {
+            if (layer == me->first)
+                TRY(enter(p, k, e));
+            TRY(keep_moving(p, layer == me->last - 1 ? k : from, e));
+            TRY(compute(p, layer, k, e));
+            if (layer == me->last - 1)
+                TRY(leave(p, k, e));
+        }
+        stage_release(p->q->stage, layer);
+    }
+    for (int64_t k = from; k < to && me->first == me->last; k++) { /* a rank without layers */
+        TRY(enter(p, k, e));
+        TRY(keep_moving(p, k, e));
+        TRY(leave(p, k, e));
+    }
+    return OK;
 }
 
 static enum status run(struct pipeline *p, struct err *e)
 {
     int64_t n = p->q->plan->microbatches;
-    bool collects = p->me->embed && !p->me->head;
 
-    TRY(start_receive(p, 0, e));
-    for (int64_t k = 0; k < n; k++) {
-        TRY(step(p, k, e));
-        if (collects)
-            TRY(collect(p, false, e));
-    }
-    if (collects)
+    for (int64_t k = 0; k < n; k += p->me->wave)
+        TRY(run_wave(p, k, k + p->me->wave < n ? k + p->me->wave : n, e));
+    if (p->me->embed && !p->me->head)
         TRY(collect(p, true, e));
     for (int i = 0; i < p->me->n_hidden; i++)
         TRY(wait_for(p, &p->send[i], "hand-over", n - 1, e));
@@ -223,11 +292,23 @@ static enum status run(struct pipeline *p, struct err *e)
     return OK;
 }
 
+static void pipeline_free(struct pipeline *p)
+{
+    free(p->start);
+    free(p->ids);
+    free(p->row);
+    free(p->target);
+    free(p->nll[0]);
+    free(p->nll[1]);
+    free(p->receive);
+    free(p->send);
+}
+
 enum status schedule_run(const struct schedule_request *q, struct schedule_times *times,
                          struct err *e)
 {
     struct pipeline p = {.q = q, .me = &q->plan->rank[q->comm->rank]};
-    size_t T = (size_t)q->plan->tokens;
+    size_t T = (size_t)q->plan->tokens, slots = (size_t)p.me->n_hidden;
     enum status st;
 
     p.start = malloc(((size_t)q->plan->microbatch + 1) * sizeof *p.start);
@@ -236,16 +317,14 @@ enum status schedule_run(const struct schedule_request *q, struct schedule_times
     p.target = malloc(T * sizeof *p.target);
     p.nll[0] = malloc(T * sizeof *p.nll[0]);
     p.nll[1] = malloc(T * sizeof *p.nll[1]);
-    if (!p.start || !p.ids || !p.row || !p.target || !p.nll[0] || !p.nll[1])
+    p.receive = calloc(slots, sizeof *p.receive);
+    p.send = calloc(slots, sizeof *p.send);
+    if (!p.start || !p.ids || !p.row || !p.target || !p.nll[0] || !p.nll[1] || !p.receive ||
+        !p.send)
         st = fail(e, ERR_FIT, "no memory for a microbatch of %zu tokens", T);
     else
         st = run(&p, e);
     *times = p.times;
-    free(p.start);
-    free(p.ids);
-    free(p.row);
-    free(p.target);
-    free(p.nll[0]);
-    free(p.nll[1]);
+    pipeline_free(&p);
     return st;
 }

@@ -3,6 +3,11 @@
  * GPipe without backward: while a rank computes microbatch k it receives k+1 and sends k-1, each in
  * a hidden-state buffer of its own. nll returns from the last rank to rank 0, which scores it.
  *
+ * A rank works in waves, layer-major: each layer runs over all microbatches of the wave before the
+ * next layer does. Resident ranks have waves of one microbatch. Microbatch k lives in hidden buffer
+ * k mod n_hidden from its arrival to its departure, so ranks with waves of different sizes fit
+ * together: each receives as soon as the buffer is free.
+ *
  * Memory: schedule_run allocates the host side of one microbatch (ids, rows, nll: a few bytes per
  *         token) at the start and frees it at the end.
  * Order:  the same call on every rank, after stage_open everywhere. */
@@ -31,7 +36,7 @@ struct schedule_request {
 };
 
 struct schedule_times {
-    double compute, wait; /* seconds of this rank in its operations, and waiting for others */
+    double compute, wait; /* seconds of this rank in its operations, and waiting for other ranks */
 };
 
 MUST_USE enum status schedule_run(const struct schedule_request *q, struct schedule_times *times,

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "stage/reader.h"
+
 struct stage {
     const struct model *model;
     const struct kernels *k;
@@ -14,10 +16,12 @@ struct stage {
     uint64_t read;
     struct weight embed, head;
     const float *norm;
-    struct layer_weights *layer; /* [last - first] */
+    struct layer_weights *resident;       /* [last - first]; a streamed layer's is not used */
+    struct reader *reader;                /* NULL when nothing is streamed */
+    const struct layer_weights *acquired; /* of the layer being computed */
     struct batch batch;          /* of the current microbatch */
     int64_t microbatch;
-    int32_t *flags;              /* host [layers + 1] */
+    int32_t *flags; /* host [layers + 1]: zeros */
     struct stage_fault fault;
 };
 
@@ -68,17 +72,35 @@ static enum status load_weights(struct stage *s, const struct stage_request *q, 
     if (s->plan->head)
         TRY(shard_load_vector(&reader, q->model->norm, s->arena + map->norm, &s->norm, e));
     for (int i = s->plan->first; i < s->plan->last; i++) {
-        struct layer_weights *to = &s->layer[i - s->plan->first];
+        struct layer_weights *to = &s->resident[i - s->plan->first];
 
+        if (plan_streams(s->plan, i))
+            continue;
         if (shard_load_layer(&reader, i, s->arena + at, to, e) != OK)
             return fail_in(e, "layer %d", i);
         at += shard_layer_bytes(&q->model->layer[i]).arena;
         if (q->on_load)
-            q->on_load(q->context, reader.read, s->plan->owned);
+            q->on_load(q->context, reader.read, s->plan->owned - s->plan->streamed_bytes);
     }
     s->read = reader.read;
-    CHECK(s->read == s->plan->owned);
-    return checkpoint_unchanged(q->model->checkpoint, e);
+    CHECK(s->read == s->plan->owned - s->plan->streamed_bytes);
+    return OK;
+}
+
+/* The thread that reads streamed layers; the first of them is there when this returns. */
+static enum status start_reader(struct stage *s, const struct stage_request *q, struct err *e)
+{
+    struct reader_request r = {
+        .shard = {.model = q->model, .kernels = q->kernels, .device = q->device},
+        .plan = s->plan,
+        .arena = s->arena,
+        .waves = (q->plan->microbatches + s->plan->wave - 1) / s->plan->wave,
+        .timeout = q->stall_timeout};
+
+    if (!s->plan->streamed)
+        return OK;
+    TRY(reader_open(&r, &s->reader, e));
+    return reader_wait_first(s->reader, e);
 }
 
 enum status stage_open(const struct stage_request *q, struct stage **out, struct err *e)
@@ -98,9 +120,9 @@ enum status stage_open(const struct stage_request *q, struct stage **out, struct
                         .dtype = q->dtype,
                         .vocab = q->vocab,
                         .fault = {.microbatch = -1}};
-    s->layer = calloc(layers + 1, sizeof *s->layer);
+    s->resident = calloc(layers + 1, sizeof *s->resident);
     s->flags = calloc(layers + 1, sizeof *s->flags);
-    if (!s->layer || !s->flags)
+    if (!s->resident || !s->flags)
         st = fail(e, ERR_FIT, "no memory for %zu layers", layers);
     if (st == OK)
         st = s->k->arena(s->device, plan->map.bytes, &base, e);
@@ -114,6 +136,8 @@ enum status stage_open(const struct stage_request *q, struct stage **out, struct
         st = load_rope(s, q->len_max - 1, e);
     if (st == OK)
         st = load_weights(s, q, e);
+    if (st == OK)
+        st = start_reader(s, q, e);
     if (st != OK) {
         stage_close(s);
         return st;
@@ -126,7 +150,8 @@ void stage_close(struct stage *s)
 {
     if (!s)
         return;
-    free(s->layer);
+    reader_close(s->reader);
+    free(s->resident);
     free(s->flags);
     free(s);
 }
@@ -134,12 +159,17 @@ void stage_close(struct stage *s)
 void *stage_hidden(const struct stage *s, int slot)
 {
     CHECK(slot >= 0 && slot < s->plan->n_hidden);
-    return s->arena + s->plan->map.hidden[slot];
+    return s->arena + s->plan->map.hidden + (uint64_t)slot * s->plan->map.hidden_bytes;
 }
 
 uint64_t stage_bytes_read(const struct stage *s)
 {
-    return s->read;
+    return s->read + (s->reader ? reader_bytes(s->reader) : 0);
+}
+
+double stage_stall(const struct stage *s)
+{
+    return s->reader ? reader_stall(s->reader) : 0;
 }
 
 struct stage_fault stage_first_fault(const struct stage *s)
@@ -152,12 +182,24 @@ static int32_t *flag(const struct stage *s, int i)
     return (int32_t *)(s->arena + s->plan->map.flags) + i;
 }
 
-/* Marks hidden states that are not finite: flag 0 the embedding, 1 + i layer first + i. */
+/* Remembers where hidden states are not finite: `flag` 0 is the embedding, 1 + i layer first + i.
+ * Waits for the result, so the hidden states may be handed on afterwards. */
 static enum status check_hidden(struct stage *s, int slot, int i, struct err *e)
 {
     size_t n = (size_t)s->batch.tokens * (size_t)s->model->hidden;
+    int layer = i == 0 ? -1 : s->plan->first + i - 1;
+    int32_t bad = 0;
+    bool earlier;
 
-    return s->k->nonfinite(s->device, flag(s, i), stage_hidden(s, slot), n, e);
+    TRY(s->k->nonfinite(s->device, flag(s, i), stage_hidden(s, slot), n, e));
+    TRY(s->k->download(s->device, &bad, flag(s, i), sizeof bad, e));
+    if (!bad)
+        return OK;
+    earlier = s->microbatch < s->fault.microbatch ||
+              (s->microbatch == s->fault.microbatch && layer < s->fault.layer);
+    if (s->fault.microbatch < 0 || earlier)
+        s->fault = (struct stage_fault){s->microbatch, layer};
+    return s->k->upload(s->device, flag(s, i), s->flags, sizeof *s->flags, e);
 }
 
 enum status stage_begin(struct stage *s, int64_t microbatch, const int32_t *start, int windows,
@@ -234,36 +276,30 @@ static enum status mlp_block(struct stage *s, const struct layer_weights *w, voi
     return s->k->add(d, x, normed, (size_t)T * (size_t)m->hidden, e);
 }
 
-/* Remembers the first microbatch and layer whose hidden states were not finite. */
-static enum status read_flags(struct stage *s, struct err *e)
+enum status stage_acquire(struct stage *s, int layer, struct err *e)
 {
-    int layers = s->plan->last - s->plan->first;
-
-    if (s->fault.microbatch >= 0)
-        return OK;
-    TRY(s->k->download(s->device, s->flags, flag(s, 0), ((size_t)layers + 1) * sizeof *s->flags,
-                       e));
-    for (int i = 0; i <= layers; i++)
-        if (s->flags[i]) {
-            s->fault = (struct stage_fault){s->microbatch, i == 0 ? -1 : s->plan->first + i - 1};
-            break;
-        }
-    return OK;
+    CHECK(layer >= s->plan->first && layer < s->plan->last);
+    s->acquired = &s->resident[layer - s->plan->first];
+    return plan_streams(s->plan, layer) ? reader_acquire(s->reader, layer, &s->acquired, e) : OK;
 }
 
-enum status stage_layers(struct stage *s, int slot, struct err *e)
+void stage_release(struct stage *s, int layer)
 {
-    char *x = stage_hidden(s, slot);
+    if (plan_streams(s->plan, layer))
+        reader_release(s->reader);
+    s->acquired = NULL;
+}
 
-    for (int i = s->plan->first; i < s->plan->last; i++) {
-        const struct layer_weights *w = &s->layer[i - s->plan->first];
+enum status stage_layer(struct stage *s, int layer, int slot, struct err *e)
+{
+    void *x = stage_hidden(s, slot);
 
-        if (attention_block(s, w, &s->model->layer[i], x, e) != OK || mlp_block(s, w, x, e) != OK ||
-            check_hidden(s, slot, i - s->plan->first + 1, e) != OK)
-            return fail_in(e, "layer %d", i);
-    }
-    TRY(s->k->sync(s->device, e));
-    return read_flags(s, e);
+    CHECK(s->acquired);
+    if (attention_block(s, s->acquired, &s->model->layer[layer], x, e) != OK ||
+        mlp_block(s, s->acquired, x, e) != OK ||
+        check_hidden(s, slot, layer - s->plan->first + 1, e) != OK)
+        return fail_in(e, "layer %d", layer);
+    return OK;
 }
 
 enum status stage_head(struct stage *s, int slot, const int32_t *row, const int32_t *target,

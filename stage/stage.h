@@ -1,10 +1,11 @@
 /* stage.h - the part of the model that one rank owns, at work on one microbatch at a time.
  *
- * Memory: stage_open takes the rank's one arena, at its planned size, and reads the weights into it;
- *         nothing is allocated afterwards. stage_close frees (accepts NULL); the device stays the
- *         caller's.
- * Order:  stage_open; then per microbatch stage_begin, stage_embed (first rank), stage_layers,
- *         stage_head (last rank). */
+ * Memory: stage_open takes the rank's one arena, at its planned size, and reads the resident weights
+ *         into it; nothing is allocated afterwards. stage_close frees (accepts NULL); the device
+ *         stays the caller's.
+ * Order:  stage_open. Per wave: stage_embed for its microbatches (first rank); then for each layer
+ *         stage_acquire, stage_layer for its microbatches, stage_release; stage_head for its
+ *         microbatches (last rank). stage_begin names the microbatch before each of these. */
 #ifndef STAGE_STAGE_H
 #define STAGE_STAGE_H
 
@@ -22,17 +23,18 @@ struct stage_request {
     const struct plan *plan;
     int rank;
     enum dtype dtype;
-    int len_max;  /* as in the plan's request */
-    int vocab;    /* softmax width */
+    int len_max;          /* as in the plan's request */
+    int vocab;            /* softmax width */
+    double stall_timeout; /* seconds to wait for a streamed layer */
     /* Called now and then while weights are read; may be NULL. */
     void (*on_load)(void *context, uint64_t read, uint64_t owned);
     void *context;
 };
 
-/* Where hidden states of a microbatch first were not finite on this rank. */
+/* The first microbatch, and the first layer in it, whose hidden states were not finite here. */
 struct stage_fault {
-    int64_t microbatch; /* -1 = nowhere */
-    int layer;          /* -1 = in the embedding */
+    int64_t microbatch; /* -1 = none */
+    int layer;          /* -1 = the embedding */
 };
 
 MUST_USE enum status stage_open(const struct stage_request *q, struct stage **out, struct err *e);
@@ -41,15 +43,20 @@ void stage_close(struct stage *s);
 /* Hidden-state buffer `slot` (arena), dtype [T][H]; transports read and write it. */
 void *stage_hidden(const struct stage *s, int slot);
 uint64_t stage_bytes_read(const struct stage *s);
+double stage_stall(const struct stage *s); /* seconds waited for streamed layers */
 struct stage_fault stage_first_fault(const struct stage *s);
 
-/* The windows of the next microbatch: start[windows + 1] (host), as struct batch says. */
+/* The microbatch that the next calls are about: its windows are start[windows + 1] (host), as
+ * struct batch says. */
 MUST_USE enum status stage_begin(struct stage *s, int64_t microbatch, const int32_t *start,
                                  int windows, struct err *e);
 /* hidden[slot] = embeddings of ids[T] (host). */
 MUST_USE enum status stage_embed(struct stage *s, int slot, const int32_t *ids, struct err *e);
-/* hidden[slot] through this rank's layers. Returns when the result is there. */
-MUST_USE enum status stage_layers(struct stage *s, int slot, struct err *e);
+/* Makes the weights of a layer (first <= layer < last) available; waits for a streamed one. */
+MUST_USE enum status stage_acquire(struct stage *s, int layer, struct err *e);
+void stage_release(struct stage *s, int layer);
+/* hidden[slot] through the acquired layer. Returns when the result is there. */
+MUST_USE enum status stage_layer(struct stage *s, int layer, int slot, struct err *e);
 /* nll[i] (host) of target[i] predicted from token row[i] (host), i < rows. */
 MUST_USE enum status stage_head(struct stage *s, int slot, const int32_t *row,
                                 const int32_t *target, int rows, double *nll, struct err *e);

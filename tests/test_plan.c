@@ -43,6 +43,14 @@ static void check_plan(const struct plan *p, const struct plan_request *q)
         EXPECT(k->total == k->weights + k->activations + k->scratch + k->scoring + k->comm +
                                k->overhead);
         EXPECT(k->map.bytes <= k->total && k->map.scratch + k->map.scratch_bytes <= k->map.bytes);
+        EXPECT(k->streamed >= 0 && k->streamed <= k->last - k->first && k->wave >= 1);
+        EXPECT(k->streamed > 0 || k->wave == 1);
+        EXPECT(k->n_hidden == k->wave + (r > 0) + (r < p->ranks - 1));
+        if (q->stream == STREAM_NEVER)
+            EXPECT(k->streamed == 0);
+        if (q->stream == STREAM_ALWAYS)
+            EXPECT(k->streamed == k->last - k->first);
+        EXPECT(k->stall >= 0 && k->stall <= k->seconds);
         EXPECT(k->embed == (r == 0) && k->head == (r == p->ranks - 1));
         owned += k->owned;
         if (q->n_by_hand)
@@ -64,6 +72,8 @@ static void random_request(struct plan_request *q, struct model *m, struct plan_
                                .windows = pick(1, 2000),
                                .len_max = pick(2, 4096),
                                .microbatch = pick(0, 3) ? 0 : pick(1, 8),
+                               .stream = pick(0, 2),
+                               .rates = {1e9 * pick(1, 1000), 1e6 * pick(1, 10000)},
                                .ranks = ranks,
                                .cap = cap};
     q->eval_len = q->len_max;
@@ -151,7 +161,8 @@ static void split_is_best(void)
     struct model *m = fake_model(11, 256, 512, 4, 2, 64, 8192, 0);
     struct plan_cap cap[3] = {{40 << 20, true}, {60 << 20, true}, {1 << 30, true}};
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
-                             .len_max = 257, .eval_len = 257, .ranks = 3, .cap = cap};
+                             .len_max = 257, .eval_len = 257, .ranks = 3, .cap = cap,
+                             .rates = {1e9, 1e9}, .stream = STREAM_NEVER};
     struct plan *best = NULL;
     struct err e;
     int tried = 0;
@@ -184,7 +195,7 @@ static void by_hand_is_checked(void)
     int short_of[2] = {1, 2};
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 1, .len_max = 9,
                              .eval_len = 9, .ranks = 2, .cap = cap, .n_by_hand = 2,
-                             .by_hand = short_of};
+                             .by_hand = short_of, .rates = {1e9, 1e9}};
     struct plan *p = NULL;
     struct err e;
 

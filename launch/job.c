@@ -1,0 +1,128 @@
+#include "launch/job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What each rank tells the others about a step. */
+struct outcome {
+    int code;
+    char host[64];
+    char msg[sizeof((struct err *)0)->msg];
+};
+
+enum status job_agree(struct comm *c, enum status mine, struct err *e)
+{
+    struct outcome own = {.code = mine}, *all;
+    enum status st;
+
+    if (c->ranks == 1)
+        return mine;
+    snprintf(own.host, sizeof own.host, "%s", c->host);
+    if (mine != OK)
+        memcpy(own.msg, e->msg, sizeof own.msg);
+    all = calloc((size_t)c->ranks, sizeof *all);
+    if (!all)
+        return fail(e, ERR_FIT, "no memory for the outcomes of %d ranks", c->ranks);
+    st = c->ops->gather(c, &own, all, sizeof own, e);
+    for (int r = 0; st == OK && r < c->ranks; r++)
+        if (all[r].code != OK)
+            st = fail(e, all[r].code, "rank %d of %d (%s): %s", r, c->ranks, all[r].host,
+                      all[r].msg);
+    free(all);
+    return st;
+}
+
+/* Large arrays travel in pieces, so that one stall limit is enough for each. */
+static enum status share_array(struct comm *c, void *data, size_t bytes, struct err *e)
+{
+    enum { PIECE = 16 << 20 };
+
+    for (size_t at = 0; at < bytes; at += PIECE)
+        TRY(c->ops->broadcast(c, 0, (char *)data + at, bytes - at < PIECE ? bytes - at : PIECE, e));
+    return OK;
+}
+
+enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err *e)
+{
+    struct corpus head = {0}, *mine = *corpus;
+
+    if (c->ranks == 1)
+        return OK;
+    if (c->rank == 0)
+        head = *mine;
+    TRY(c->ops->broadcast(c, 0, &head, sizeof head, e));
+    if (c->rank != 0) {
+        mine = malloc(sizeof *mine);
+        if (!mine)
+            return fail(e, ERR_FIT, "no memory for the ids");
+        *mine = head;
+        mine->ids = malloc((size_t)head.n * sizeof *mine->ids + 1);
+        mine->doc = malloc(((size_t)head.n_docs + 1) * sizeof *mine->doc);
+        if (!mine->ids || !mine->doc) {
+            corpus_free(mine);
+            return fail(e, ERR_FIT, "no memory for %lld ids", (long long)head.n);
+        }
+        *corpus = mine;
+    }
+    TRY(share_array(c, mine->ids, (size_t)head.n * sizeof *mine->ids, e));
+    return share_array(c, mine->doc, ((size_t)head.n_docs + 1) * sizeof *mine->doc, e);
+}
+
+enum status job_share_caps(struct comm *c, const struct spec_caps *caps, uint64_t free_bytes,
+                           struct plan_cap *cap, struct err *e)
+{
+    struct plan_cap mine = {free_bytes, false};
+
+    if (c->rank < caps->n_ranks && caps->rank[c->rank] > 0)
+        mine = (struct plan_cap){caps->rank[c->rank], true};
+    if (c->ranks == 1) {
+        cap[0] = mine;
+        return OK;
+    }
+    return c->ops->gather(c, &mine, cap, sizeof mine, e);
+}
+
+/* "Name:   12345 kB" of a /proc file, in bytes; 0 when it is not there. */
+static uint64_t proc_bytes(const char *path, const char *name)
+{
+    FILE *f = fopen(path, "r");
+    char line[256];
+    unsigned long long kib = 0;
+    size_t n = strlen(name);
+
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, name, n) == 0 && line[n] == ':') {
+            kib = strtoull(line + n + 1, NULL, 10);
+            break;
+        }
+    if (f)
+        fclose(f);
+    return (uint64_t)kib << 10;
+}
+
+uint64_t job_free_memory(int ranks)
+{
+    return proc_bytes("/proc/meminfo", "MemAvailable") / (uint64_t)ranks;
+}
+
+uint64_t job_resident_bytes(void)
+{
+    return proc_bytes("/proc/self/status", "VmRSS");
+}
+
+uint64_t job_peak_bytes(void)
+{
+    return proc_bytes("/proc/self/status", "VmHWM");
+}
+
+void job_reset_peak(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+
+    if (!f)
+        return; /* then the peak is the whole process's: larger, never smaller */
+    fputs("5\n", f);
+    fclose(f);
+}

@@ -1,0 +1,32 @@
+/* job.h - what the ranks of one job settle together before and after the pipeline runs.
+ *
+ * Every rank makes the same calls in the same order. */
+#ifndef LAUNCH_JOB_H
+#define LAUNCH_JOB_H
+
+#include "comm/comm.h"
+#include "loader/corpus.h"
+#include "stage/plan.h"
+
+/* Did every rank come this far? If not, every rank returns the code of the lowest rank that failed,
+ * and `e` holds its message, led by "rank R of N (HOST): " when there are several. A rank that did
+ * not fail calls it with OK. */
+MUST_USE enum status job_agree(struct comm *c, enum status mine, struct err *e);
+
+/* Rank 0's corpus on every rank; allocates *corpus elsewhere (corpus_free frees it). */
+MUST_USE enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err *e);
+
+/* The cap of every rank: the spec's, or what is free. free_bytes: what this rank's device has.
+ * Fills cap[ranks] the same everywhere. */
+MUST_USE enum status job_share_caps(struct comm *c, const struct spec_caps *caps,
+                                    uint64_t free_bytes, struct plan_cap *cap, struct err *e);
+
+/* Host memory that a further process could take (MemAvailable), shared among `ranks` of this host. */
+uint64_t job_free_memory(int ranks);
+
+/* The resident set of this process, and its peak since the last reset (0 where unknown). */
+uint64_t job_resident_bytes(void);
+uint64_t job_peak_bytes(void);
+void job_reset_peak(void);
+
+#endif

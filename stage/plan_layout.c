@@ -1,0 +1,273 @@
+#include <math.h>
+#include <stdlib.h>
+
+#include "stage/plan_parts.h"
+#include "stage/shard.h"
+
+static int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static double linear_flops(const struct linear *l)
+{
+    return 2.0 * l->N * l->K;
+}
+
+/* Of one token, attention at the mean context of its window. */
+static double layer_flops(const struct model *m, const struct layer *l, int len)
+{
+    double context = (len + 1) / 2.0;
+
+    if (l->window > 0 && l->window < len) /* the first `window` tokens see less */
+        context = l->window - (double)l->window * (l->window - 1) / (2.0 * len);
+    return linear_flops(&l->q) + linear_flops(&l->k) + linear_flops(&l->v) + linear_flops(&l->o) +
+           linear_flops(&l->gate) + linear_flops(&l->up) + linear_flops(&l->down) +
+           4.0 * m->heads * m->head_dim * context;
+}
+
+void plan_sizes_free(struct plan_sizes *s)
+{
+    free(s->bytes);
+    free(s->flops);
+    free(s->base);
+}
+
+enum status plan_sizes_make(const struct plan_request *q, struct plan_sizes *s, struct err *e)
+{
+    const struct model *m = q->model;
+    size_t n = (size_t)m->n_layers + 1;
+
+    *s = (struct plan_sizes){.q = q, .head_flops = linear_flops(&m->head)};
+    s->bytes = calloc(n, sizeof *s->bytes);
+    s->flops = calloc(n, sizeof *s->flops);
+    s->base = calloc((size_t)q->ranks, sizeof *s->base);
+    if (!s->bytes || !s->flops || !s->base) {
+        plan_sizes_free(s);
+        return fail(e, ERR_FIT, "no memory to plan %d layers on %d ranks", m->n_layers, q->ranks);
+    }
+    for (int i = 0; i < m->n_layers; i++) {
+        s->bytes[i + 1] = s->bytes[i] + shard_layer_bytes(&m->layer[i]).arena;
+        s->flops[i + 1] = s->flops[i] + layer_flops(m, &m->layer[i], q->len_max - 1);
+    }
+    return OK;
+}
+
+void plan_sizes_set(struct plan_sizes *s, int microbatch, bool streaming)
+{
+    const struct plan_shape resident = {0, 1, 0};
+    uint64_t one = s->bytes[1] - s->bytes[0];
+
+    s->microbatch = microbatch;
+    s->tokens = microbatch * (s->q->len_max - 1);
+    s->streaming = streaming;
+    s->hidden =
+        shard_align((uint64_t)s->tokens * (uint64_t)s->q->model->hidden * dtype_bytes(s->q->dtype));
+    for (int r = 0; r < s->q->ranks; r++) {
+        s->base[r][0] = plan_lay_out(s, r, 0, 0, resident).total;
+        s->base[r][1] = plan_lay_out(s, r, 0, 1, resident).total - one;
+    }
+}
+
+static uint64_t layer_bytes(const struct plan_sizes *s, int i)
+{
+    return s->bytes[i + 1] - s->bytes[i];
+}
+
+/* Arena bytes of the resident layers, and of the largest streamed one. */
+static uint64_t resident_bytes(const struct plan_sizes *s, const struct plan_rank *r, uint64_t *slot)
+{
+    uint64_t sum = 0;
+
+    *slot = 0;
+    for (int i = r->first; i < r->last; i++)
+        if (!plan_streams(r, i))
+            sum += layer_bytes(s, i);
+        else if (layer_bytes(s, i) > *slot)
+            *slot = layer_bytes(s, i);
+    return sum;
+}
+
+static double range_seconds(const struct plan_sizes *s, int rank, int first, int last)
+{
+    double flops = s->flops[last] - s->flops[first];
+
+    if (rank == s->q->ranks - 1)
+        flops += s->head_flops;
+    return flops * (double)s->q->windows * (s->q->len_max - 1) / s->q->rates.flops;
+}
+
+/* With `streamed` layers streamed: the largest wave that fits, and the time that it takes. */
+static struct plan_shape streamed_shape(const struct plan_sizes *s, int rank, int first, int last,
+                                        int streamed)
+{
+    const struct plan_rank r = {.first = first, .last = last, .streamed = streamed};
+    int64_t microbatches = (s->q->windows + s->microbatch - 1) / s->microbatch, wave, waves;
+    uint64_t slot, need = s->base[rank][1] + resident_bytes(s, &r, &slot), cap;
+    double compute = range_seconds(s, rank, first, last), read;
+
+    need += PLAN_SLOTS * slot + shard_align((uint64_t)(last - first + 1) * sizeof(int32_t));
+    cap = s->q->cap[rank].bytes;
+    if (need > cap)
+        return (struct plan_shape){streamed, 1, INFINITY};
+    wave = 1 + (int64_t)((cap - need) / s->hidden);
+    if (wave > microbatches)
+        wave = microbatches;
+    waves = (microbatches + wave - 1) / wave;
+    wave = (microbatches + waves - 1) / waves; /* as many waves, none much shorter than the others */
+    read = (double)waves * (double)(s->bytes[last] - s->bytes[first] - resident_bytes(s, &r, &slot)) /
+           s->q->rates.read;
+    return (struct plan_shape){streamed, (int)wave, fmax(compute, read)};
+}
+
+struct plan_shape plan_range_shape(const struct plan_sizes *s, int rank, int first, int last)
+{
+    uint64_t flags = shard_align((uint64_t)(last - first + 1) * sizeof(int32_t));
+    struct plan_shape best = {0, 1, INFINITY};
+    int n = last - first, stride = 1 + n / 128; /* of many layers, not every number is tried */
+    bool all = s->q->stream == STREAM_ALWAYS && s->streaming && n > 0;
+
+    if (!all &&
+        s->base[rank][n > 0] + s->bytes[last] - s->bytes[first] + flags <= s->q->cap[rank].bytes)
+        return (struct plan_shape){0, 1, range_seconds(s, rank, first, last)};
+    if (!s->streaming || n == 0)
+        return best;
+    for (int k = all ? n : 1; k <= n; k = k < n && k + stride > n ? n : k + stride) {
+        struct plan_shape shape = streamed_shape(s, rank, first, last, k);
+
+        if (shape.seconds < best.seconds)
+            best = shape;
+    }
+    return best;
+}
+
+static struct work_shape work_shape(const struct plan_sizes *s, const struct plan_rank *r)
+{
+    const struct model *m = s->q->model;
+    int q_dim = m->heads * m->head_dim, kv_dim = m->kv_heads * m->head_dim;
+    bool layers = r->first < r->last;
+
+    return (struct work_shape){.tokens = s->tokens,
+                               .len_max = s->q->len_max - 1,
+                               .hidden = m->hidden,
+                               .ffn = layers ? m->ffn : 0,
+                               .q_dim = layers ? q_dim : 0,
+                               .kv_dim = layers ? kv_dim : 0,
+                               .head_dim = layers ? m->head_dim : 0,
+                               .vocab = r->head ? m->vocab : 0,
+                               .k_max = layers ? max_int(max_int(m->hidden, q_dim), m->ffn)
+                                               : m->hidden,
+                               .n_max = layers ? max_int(max_int(m->hidden, q_dim), m->ffn) : 0,
+                               .dtype = s->q->dtype,
+                               .arithmetic = s->q->arithmetic,
+                               .threads = s->q->threads};
+}
+
+/* Gives the next `bytes` of the arena to a buffer. */
+static uint64_t take(struct plan_map *map, uint64_t bytes)
+{
+    uint64_t at = map->bytes;
+
+    map->bytes += shard_align(bytes);
+    return at;
+}
+
+static void map_weights(const struct plan_sizes *s, struct plan_rank *r)
+{
+    const struct model *m = s->q->model;
+    struct plan_map *map = &r->map;
+    uint64_t slot;
+
+    if (r->embed) {
+        map->embed = take(map, shard_linear_bytes(&m->embed).arena);
+        r->owned += shard_linear_bytes(&m->embed).file;
+    }
+    if (r->head && m->head.data == m->embed.data && r->embed) {
+        map->head = map->embed; /* tied, and both on this rank */
+    } else if (r->head) {
+        map->head = take(map, shard_linear_bytes(&m->head).arena);
+        r->owned += shard_linear_bytes(&m->head).file;
+    }
+    if (r->head) {
+        map->norm = take(map, shard_vector_bytes(m->norm).arena);
+        r->owned += shard_vector_bytes(m->norm).file;
+    }
+    map->layers = take(map, resident_bytes(s, r, &slot));
+    for (int i = 0; i < PLAN_SLOTS; i++)
+        map->slot[i] = take(map, r->streamed ? slot : 0);
+    for (int i = r->first; i < r->last; i++) {
+        r->owned += shard_layer_bytes(&m->layer[i]).file;
+        if (plan_streams(r, i))
+            r->streamed_bytes += shard_layer_bytes(&m->layer[i]).file;
+    }
+    r->weights = map->bytes;
+}
+
+static void map_activations(const struct plan_sizes *s, struct plan_rank *r)
+{
+    const struct model *m = s->q->model;
+    struct plan_map *map = &r->map;
+    uint64_t T = (uint64_t)s->tokens, size = dtype_bytes(s->q->dtype), before = map->bytes;
+    uint64_t q_dim = (uint64_t)m->heads * (uint64_t)m->head_dim;
+    uint64_t kv_dim = (uint64_t)m->kv_heads * (uint64_t)m->head_dim;
+    uint64_t hidden = (uint64_t)m->hidden, ffn = (uint64_t)m->ffn;
+    uint64_t tall = q_dim > hidden ? q_dim : hidden;
+    uint64_t attention = tall + 2 * kv_dim, mlp = 2 * ffn;
+    uint64_t table = (uint64_t)(s->q->len_max - 1) * (uint64_t)(m->head_dim / 2) * sizeof(float);
+    bool layers = r->first < r->last;
+
+    map->hidden_bytes = s->hidden;
+    map->hidden = take(map, (uint64_t)r->n_hidden * s->hidden);
+    map->normed = take(map, layers ? T * tall * size : r->head ? T * hidden * size : 0);
+    map->wide = take(map, layers ? T * (attention > mlp ? attention : mlp) * size : 0);
+    map->cos = take(map, layers ? table : 0);
+    map->sin = take(map, layers ? table : 0);
+    map->start = take(map, ((uint64_t)s->microbatch + 1) * sizeof(int32_t));
+    map->flags = take(map, ((uint64_t)(r->last - r->first) + 1) * sizeof(int32_t));
+    r->activations = map->bytes - before;
+}
+
+static void map_scoring(const struct plan_sizes *s, struct plan_rank *r)
+{
+    struct plan_map *map = &r->map;
+    uint64_t T = (uint64_t)s->tokens, before = map->bytes;
+
+    map->ids = take(map, r->embed ? T * sizeof(int32_t) : 0);
+    map->row = take(map, r->head ? T * sizeof(int32_t) : 0);
+    map->target = take(map, r->head ? T * sizeof(int32_t) : 0);
+    map->nll = take(map, r->head ? T * sizeof(double) : 0);
+    r->scoring = map->bytes - before;
+    if (r->embed) /* rank 0 keeps the nll of every position, and one flag a window */
+        r->scoring += (uint64_t)s->q->windows * ((uint64_t)(s->q->len_max - 1) * sizeof(double) + 1);
+}
+
+struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, int last,
+                              struct plan_shape shape)
+{
+    const struct plan_request *q = s->q;
+    int neighbours = (rank > 0) + (rank < q->ranks - 1);
+    struct plan_rank r = {.first = first,
+                          .last = last,
+                          .streamed = shape.streamed,
+                          .wave = shape.wave,
+                          .embed = rank == 0,
+                          .head = rank == q->ranks - 1,
+                          .n_hidden = shape.wave + neighbours,
+                          .cap = q->cap[rank],
+                          .seconds = shape.seconds};
+    struct work_shape w;
+
+    r.flops = range_seconds(s, rank, first, last) * q->rates.flops;
+    map_weights(s, &r);
+    map_activations(s, &r);
+    map_scoring(s, &r);
+    w = work_shape(s, &r);
+    r.map.scratch_bytes = q->kernels->scratch_bytes(&w);
+    r.map.scratch = take(&r.map, r.map.scratch_bytes);
+    r.scratch = shard_align(r.map.scratch_bytes);
+    if (q->ranks > 1 && (r.embed || r.head)) /* nll on its way to rank 0, two messages */
+        r.comm = 2 * (uint64_t)s->tokens * sizeof(double);
+    r.overhead = PLAN_OVERHEAD + (uint64_t)neighbours * PLAN_OVERHEAD_PEER;
+    r.total = r.weights + r.activations + r.scoring + r.scratch + r.comm + r.overhead;
+    return r;
+}

@@ -1,0 +1,44 @@
+/* plan_parts.h - inside the plan: what its three files share.
+ *
+ *   plan_layout.c  bytes and offsets of one rank for given layers
+ *   plan_split.c   which rank takes which layers
+ *   plan.c         the microbatch, the whole plan, the refusal and its advice */
+#ifndef STAGE_PLAN_PARTS_H
+#define STAGE_PLAN_PARTS_H
+
+#include "stage/plan.h"
+
+/* Sizes that one request needs again and again. */
+struct plan_sizes {
+    const struct plan_request *q;
+    int microbatch, tokens; /* windows, T */
+    bool streaming;         /* may a rank stream layers? */
+    uint64_t *bytes;        /* [n_layers + 1] arena bytes of the layers before */
+    double *flops;          /* [n_layers + 1] FLOPs of one token in the layers before */
+    double head_flops;      /* of one token */
+    uint64_t (*base)[2];    /* [ranks] bytes of a rank without its layers: [0] if none, [1] if some */
+    uint64_t hidden;        /* bytes of one hidden-state buffer */
+};
+
+MUST_USE enum status plan_sizes_make(const struct plan_request *q, struct plan_sizes *s,
+                                     struct err *e);
+void plan_sizes_free(struct plan_sizes *s);
+/* Fixes the microbatch (windows); call before the functions below. */
+void plan_sizes_set(struct plan_sizes *s, int microbatch, bool streaming);
+
+/* How a rank holds a range of layers. */
+struct plan_shape {
+    int streamed, wave;
+    double seconds; /* predicted, of the whole run; INFINITY: does not fit */
+};
+struct plan_shape plan_range_shape(const struct plan_sizes *s, int rank, int first, int last);
+
+/* Everything of one rank that holds layers [first, last) in that shape. */
+struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, int last,
+                              struct plan_shape shape);
+
+/* Splits for the microbatch set; *fit says whether the caps hold. cut[ranks + 1]: first layer of
+ * each rank, and n_layers. */
+MUST_USE enum status plan_split(const struct plan_sizes *s, int *cut, bool *fit, struct err *e);
+
+#endif

@@ -1,0 +1,183 @@
+#include "stage/reader.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct reader {
+    struct reader_request q;
+    int *order;       /* [streamed] the streamed layers */
+    int64_t total;    /* reads in all: waves x streamed */
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool stop;
+    int64_t read, acquired, released; /* so far; slot of read n is n % PLAN_SLOTS */
+    uint64_t bytes;
+    enum status status; /* of the reader: once not OK, it has ended */
+    struct err err;
+    double stall;
+    struct layer_weights weights[PLAN_SLOTS];
+};
+
+static void *read_ahead(void *argument)
+{
+    struct reader *r = argument;
+
+    pthread_mutex_lock(&r->lock);
+    while (!r->stop && r->read < r->total && r->status == OK) {
+        int64_t n = r->read;
+        int slot = (int)(n % PLAN_SLOTS), layer = r->order[n % r->q.plan->streamed];
+        struct err err = {.code = OK};
+        enum status st;
+
+        if (n - r->released >= PLAN_SLOTS) { /* every slot is in use */
+            pthread_cond_wait(&r->changed, &r->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&r->lock);
+        st = shard_load_layer(&r->q.shard, layer, r->q.arena + r->q.plan->map.slot[slot],
+                              &r->weights[slot], &err);
+        if (st != OK)
+            fail_in(&err, "layer %d", layer);
+        pthread_mutex_lock(&r->lock);
+        r->status = st;
+        r->err = err;
+        r->bytes = r->q.shard.read;
+        if (st == OK)
+            r->read++;
+        pthread_cond_broadcast(&r->changed);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+enum status reader_open(const struct reader_request *q, struct reader **out, struct err *e)
+{
+    struct reader *r = calloc(1, sizeof *r);
+    pthread_condattr_t monotonic;
+    int n = 0;
+
+    CHECK(q->plan->streamed > 0 && q->waves > 0);
+    if (r)
+        r->order = malloc((size_t)q->plan->streamed * sizeof *r->order);
+    if (!r || !r->order) {
+        free(r);
+        return fail(e, ERR_FIT, "no memory for the layer reader");
+    }
+    r->q = *q;
+    r->total = q->waves * q->plan->streamed;
+    for (int i = q->plan->first; i < q->plan->last; i++)
+        if (plan_streams(q->plan, i))
+            r->order[n++] = i;
+    CHECK(n == q->plan->streamed);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (pthread_create(&r->thread, NULL, read_ahead, r) != 0) {
+        reader_close(r);
+        return fail(e, ERR_FIT, "cannot start the layer reader's thread");
+    }
+    r->started = true;
+    *out = r;
+    return OK;
+}
+
+void reader_close(struct reader *r)
+{
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->lock);
+    r->stop = true;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    if (r->started)
+        pthread_join(r->thread, NULL);
+    pthread_mutex_destroy(&r->lock);
+    pthread_cond_destroy(&r->changed);
+    free(r->order);
+    free(r);
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Until read `n` is done; holds the lock. */
+static enum status wait_for_read(struct reader *r, int64_t n, struct err *e)
+{
+    struct timespec limit;
+    int late = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &limit);
+    limit.tv_sec += (time_t)r->q.timeout + 1;
+    while (r->read <= n && r->status == OK && late != ETIMEDOUT)
+        late = pthread_cond_timedwait(&r->changed, &r->lock, &limit);
+    if (r->read > n)
+        return OK;
+    if (r->status == OK)
+        return fail(e, ERR_IO, "layer %d: not read within %.0f s (is the disk still there?)",
+                    r->order[n % r->q.plan->streamed], r->q.timeout);
+    *e = r->err;
+    return r->status;
+}
+
+enum status reader_wait_first(struct reader *r, struct err *e)
+{
+    enum status st;
+
+    pthread_mutex_lock(&r->lock);
+    st = wait_for_read(r, 0, e);
+    pthread_mutex_unlock(&r->lock);
+    return st;
+}
+
+enum status reader_acquire(struct reader *r, int layer, const struct layer_weights **weights,
+                           struct err *e)
+{
+    double begin = seconds();
+    enum status st;
+
+    pthread_mutex_lock(&r->lock);
+    CHECK(r->acquired == r->released && r->acquired < r->total);
+    CHECK(r->order[r->acquired % r->q.plan->streamed] == layer);
+    st = wait_for_read(r, r->acquired, e);
+    if (st == OK)
+        *weights = &r->weights[r->acquired++ % PLAN_SLOTS];
+    r->stall += seconds() - begin;
+    pthread_mutex_unlock(&r->lock);
+    return st;
+}
+
+void reader_release(struct reader *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->released++;
+    CHECK(r->released == r->acquired);
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
+double reader_stall(const struct reader *r)
+{
+    return r->stall;
+}
+
+uint64_t reader_bytes(struct reader *r)
+{
+    uint64_t bytes;
+
+    pthread_mutex_lock(&r->lock);
+    bytes = r->bytes;
+    pthread_mutex_unlock(&r->lock);
+    return bytes;
+}
