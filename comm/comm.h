@@ -5,8 +5,8 @@
  * ERR_INTERRUPTED naming both, never a hang). Sends and receives are started and then waited for:
  * between the two they progress by themselves, while the caller computes.
  *
- * Memory: buffers are the caller's, untouched from start to wait. A transport allocates in open and
- *         only small things later; `overhead` says how much in all.
+ * Memory: buffers are the caller's, untouched from start to wait. A transport allocates in open;
+ *         `overhead_bytes` says how much that took. At most COMM_TICKETS transfers are under way.
  * Time:   every wait has a limit; passing it, or a lost peer, is ERR_INTERRUPTED naming the peer.
  * Threads: one thread of the rank uses a comm at a time. */
 #ifndef COMM_COMM_H
@@ -19,6 +19,8 @@
 #include "spec/err.h"
 
 enum comm_channel { COMM_HIDDEN, COMM_CONTROL, COMM_NLL, COMM_CHANNELS };
+
+enum { COMM_TICKETS = 64 };
 
 struct comm;
 struct comm_ticket { /* a started send or receive; zero-initialised = none */
@@ -41,8 +43,9 @@ struct comm_ops {
     enum status (*broadcast)(struct comm *c, int root, void *buf, size_t bytes, struct err *e);
     /* all[rank * bytes] on every rank. */
     enum status (*gather)(struct comm *c, const void *mine, void *all, size_t bytes, struct err *e);
-    void (*close)(struct comm *c); /* orderly end, all ranks; accepts NULL */
-    /* Ends every process of the job with `code`; does not return. Bounded by 10 s. */
+    /* Orderly end, nothing under way; waits until all ranks are here. After an error: abort. */
+    void (*close)(struct comm *c);
+    /* Ends every process of the job with `code`; does not return. Bounded by 10 s. Any thread. */
     void (*abort)(struct comm *c, int code) __attribute__((noreturn));
 };
 
@@ -51,7 +54,8 @@ struct comm { /* first member of every transport's state */
     int rank, ranks;
     int local_rank, local_ranks; /* among the ranks of this host */
     char host[64];
-    double stall_timeout; /* seconds; waits give up after it */
+    double stall_timeout;    /* seconds; waits give up after it; 600 until the caller sets it */
+    uint64_t overhead_bytes; /* resident memory that open() took */
 };
 
 /* One process, no MPI: sends meet receives of the same rank. */
@@ -59,6 +63,10 @@ MUST_USE enum status comm_open_loop(struct comm **out, struct err *e);
 /* MPI_COMM_WORLD. All MPI calls are made by one thread of its own, so messages progress while the
  * caller computes. Initialises MPI; `argc, argv` as main got them. */
 MUST_USE enum status comm_open_mpi(int *argc, char ***argv, struct comm **out, struct err *e);
+/* "hidden states", for messages. */
+const char *comm_channel_name(enum comm_channel ch);
+/* Orderly end; accepts NULL. */
+void comm_close(struct comm *c);
 /* Was this process started by mpirun, srun or the like (environment only)? */
 bool comm_launched(void);
 /* "Open MPI 4.1.4" for --version. */

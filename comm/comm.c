@@ -1,0 +1,36 @@
+#include "comm/comm.h"
+
+#include <stdlib.h>
+
+void comm_close(struct comm *c)
+{
+    if (c)
+        c->ops->close(c);
+}
+
+const char *comm_channel_name(enum comm_channel ch)
+{
+    switch (ch) {
+    case COMM_HIDDEN:
+        return "hidden states";
+    case COMM_CONTROL:
+        return "control";
+    case COMM_NLL:
+        return "nll";
+    case COMM_CHANNELS:
+        break;
+    }
+    return "collective"; /* the transports' own */
+}
+
+bool comm_launched(void)
+{
+    /* Set for every process by mpirun, by srun with a PMI plugin, and by MPICH's starters. Slurm's
+     * own variables do not count: a batch script has them too. */
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]))
+            return true;
+    return false;
+}
