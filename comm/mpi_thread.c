@@ -7,6 +7,7 @@
  * Open MPI 4.1 may hang in it.) */
 #include "comm/mpi_private.h"
 
+#include <dlfcn.h>
 #include <mpi.h>
 #include <stdio.h>
 #include <string.h>
@@ -288,6 +289,18 @@ static bool make_progress(struct progress *p)
     return came || ended;
 }
 
+/* Open MPI's MPI_Abort is PMIx_Abort behind ten lines of text that hide the one line that tells
+ * the cause: so the latter is called where it can be had. */
+static __attribute__((noreturn)) void end_job(int code)
+{
+    int (*pmix_abort)(int status, const char *message, void *processes, size_t n);
+
+    *(void **)&pmix_abort = dlsym(RTLD_DEFAULT, "PMIx_Abort");
+    if (!pmix_abort || pmix_abort(code, "", NULL, 0) != 0)
+        MPI_Abort(MPI_COMM_WORLD, code);
+    _exit(code);
+}
+
 /* Sleeps until the rank wants something, or for a nap while transfers are under way. Returns the
  * number of transfers taken over, or -1 when MPI is to be finalised. */
 static int await_orders(struct progress *p, int queue[COMM_TICKETS])
@@ -309,8 +322,7 @@ static int await_orders(struct progress *p, int queue[COMM_TICKETS])
     }
     if (m->aborting) {
         pthread_mutex_unlock(&m->lock);
-        MPI_Abort(MPI_COMM_WORLD, m->abort_code);
-        _exit(m->abort_code);
+        end_job(m->abort_code);
     }
     n = m->phase == PHASE_RUNNING ? m->n_queued : -1;
     for (int k = 0; k < n; k++) {
