@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+enum { TRANSFERS_AHEAD = 16 }; /* hidden states under way at a time, each direction: what the
+                                  transport has tickets for, whatever the size of a wave */
+
 /* One microbatch on the host, and the transfers under way. */
 struct pipeline {
     const struct schedule_request *q;
@@ -14,7 +17,7 @@ struct pipeline {
     double *nll[2];       /* [T] each: last rank, being sent and being made; rank 0 receives in [0] */
     struct comm_ticket *receive, *send; /* [n_hidden] */
     struct comm_ticket nll_ticket[2];
-    int64_t receiving;    /* microbatches whose receive was started */
+    int64_t receiving, entered; /* microbatches whose receive was started, and was waited for */
     int64_t scored;       /* rank 0: microbatches whose nll is in */
     struct schedule_times times;
 };
@@ -124,7 +127,8 @@ static enum status start_receives(struct pipeline *p, int64_t done, struct err *
     struct comm *c = p->q->comm;
 
     while (!p->me->embed && p->receiving < p->q->plan->microbatches &&
-           p->receiving < done + p->me->n_hidden) {
+           p->receiving < done + p->me->n_hidden &&
+           p->receiving < p->entered + TRANSFERS_AHEAD) {
         int slot = slot_of(p, p->receiving);
         bool sent;
 
@@ -212,6 +216,7 @@ static enum status enter(struct pipeline *p, int64_t microbatch, struct err *e)
             TRY(wait_for(p, &p->send[slot], "hand-over", before, e));
             TRY(start_receives(p, microbatch, e));
         }
+        p->entered++;
         return wait_for(p, &p->receive[slot], "hidden states", microbatch, e);
     }
     TRY(wait_for(p, &p->send[slot], "hand-over", microbatch - p->me->n_hidden, e));
@@ -230,6 +235,9 @@ static enum status leave(struct pipeline *p, int64_t microbatch, struct err *e)
         TRY(begin(p, microbatch, e));
         return finish(p, microbatch, e);
     }
+    if (microbatch >= TRANSFERS_AHEAD && p->me->n_hidden > TRANSFERS_AHEAD)
+        TRY(wait_for(p, &p->send[slot_of(p, microbatch - TRANSFERS_AHEAD)], "hand-over",
+                     microbatch - TRANSFERS_AHEAD, e));
     return c->ops->send(c, c->rank + 1, COMM_HIDDEN, stage_hidden(p->q->stage, slot),
                         hidden_bytes(p, microbatch), &p->send[slot], e);
 }
