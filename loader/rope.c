@@ -139,6 +139,8 @@ static enum status read_yarn(const struct json *j, const cJSON *o, double max_le
                    ? yarn_mscale(r->factor, mscale) / yarn_mscale(r->factor, mscale_all)
                    : yarn_mscale(r->factor, 1);
     TRY(rope_number(j, o, "attention_factor", standard, 1e-6, &r->attention_factor, e));
+    if (!(r->attention_factor >= 1e-6 && r->attention_factor <= 1e6))
+        return json_fail(j, o, e, "rope: an attention factor of %g", r->attention_factor);
     if (truncate && !cJSON_IsNull(truncate))
         TRY(json_bool(j, truncate, "truncate", &yes, e));
     r->truncate = yes;
