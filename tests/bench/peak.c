@@ -2,69 +2,65 @@
 
 #include <immintrin.h>
 #include <math.h>
-#include <pthread.h>
-#include <stdlib.h>
+#include <stddef.h>
 #include <time.h>
 
-enum { CHAINS = 14, STEPS = 8000000, ROUNDS = 12, THREADS_MAX = 1024 };
+enum { CHAINS = 14, STEPS = 400000 };
 
-/* Runs STEPS steps of CHAINS chains. The empty asm keeps every step; with both loops unrolled in
- * full, the chains stay in registers. */
-typedef void burn(void);
+/* Each runs STEPS steps of CHAINS chains and returns the operations of one thread. The empty asm
+ * keeps every step; with both loops unrolled in full the chains stay in registers. */
+typedef double burn(void);
 
-__attribute__((target("avx512f"))) static void burn_avx512(void)
+__attribute__((target("avx512f"))) static double burn_fma_512(void)
 {
-    __m512 b = _mm512_set1_ps(0.5f), a[CHAINS];
+    __m512 half = _mm512_set1_ps(0.5f), a[CHAINS];
 
 #pragma GCC unroll 14
     for (int i = 0; i < CHAINS; i++)
-        a[i] = _mm512_set1_ps(1e-9f * (float)i);
-    for (long k = 0; k < STEPS; k++) {
+        a[i] = half;
+    for (int k = 0; k < STEPS; k++) {
 #pragma GCC unroll 14
         for (int i = 0; i < CHAINS; i++) {
-            a[i] = _mm512_fmadd_ps(a[i], b, b);
+            a[i] = _mm512_fmadd_ps(a[i], half, half);
             __asm__ volatile("" : "+v"(a[i]));
         }
     }
+    return (double)STEPS * CHAINS * 32;
 }
 
-__attribute__((target("avx512bf16"))) static void burn_bf16(void)
+__attribute__((target("avx2,fma"))) static double burn_fma_256(void)
 {
-    __m512bh b = (__m512bh)_mm512_set1_epi16(0x3f00); /* 0.5 */
+    __m256 half = _mm256_set1_ps(0.5f), a[CHAINS];
+
+#pragma GCC unroll 14
+    for (int i = 0; i < CHAINS; i++)
+        a[i] = half;
+    for (int k = 0; k < STEPS; k++) {
+#pragma GCC unroll 14
+        for (int i = 0; i < CHAINS; i++) {
+            a[i] = _mm256_fmadd_ps(a[i], half, half);
+            __asm__ volatile("" : "+x"(a[i]));
+        }
+    }
+    return (double)STEPS * CHAINS * 16;
+}
+
+__attribute__((target("avx512f,avx512bf16"))) static double burn_dot_512(void)
+{
+    __m512bh half = (__m512bh)_mm512_set1_epi16(0x3f00);
     __m512 a[CHAINS];
 
 #pragma GCC unroll 14
     for (int i = 0; i < CHAINS; i++)
-        a[i] = _mm512_set1_ps(1e-9f * (float)i);
-    for (long k = 0; k < STEPS; k++) {
+        a[i] = _mm512_set1_ps(0.5f);
+    for (int k = 0; k < STEPS; k++) {
 #pragma GCC unroll 14
         for (int i = 0; i < CHAINS; i++) {
-            a[i] = _mm512_dpbf16_ps(a[i], b, b);
+            a[i] = _mm512_dpbf16_ps(a[i], half, half);
             __asm__ volatile("" : "+v"(a[i]));
         }
     }
-}
-
-__attribute__((target("avx2,fma"))) static void burn_avx2(void)
-{
-    __m256 b = _mm256_set1_ps(0.5f), a[CHAINS];
-
-#pragma GCC unroll 14
-    for (int i = 0; i < CHAINS; i++)
-        a[i] = _mm256_set1_ps(1e-9f * (float)i);
-    for (long k = 0; k < STEPS; k++) {
-#pragma GCC unroll 14
-        for (int i = 0; i < CHAINS; i++) {
-            a[i] = _mm256_fmadd_ps(a[i], b, b);
-            __asm__ volatile("" : "+x"(a[i]));
-        }
-    }
-}
-
-static void *burn_thread(void *work)
-{
-    (*(burn **)work)();
-    return NULL;
+    return (double)STEPS * CHAINS * 64;
 }
 
 static double now(void)
@@ -75,37 +71,25 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* flops: floating-point operations of one step of one chain. */
-static double measure(burn *work, int threads, double flops)
+static double rate(burn *work, int threads)
 {
-    double best = 0;
+    double start = now(), flops = 0;
 
-    for (int round = 0; round < ROUNDS; round++) {
-        pthread_t id[THREADS_MAX];
-        double start = now();
-
-        for (int i = 1; i < threads; i++)
-            if (pthread_create(&id[i], NULL, burn_thread, &work) != 0)
-                abort();
-        work();
-        for (int i = 1; i < threads; i++)
-            pthread_join(id[i], NULL);
-        best = fmax(best, (double)STEPS * CHAINS * flops * threads / (now() - start) * 1e-9);
-    }
-    return best;
+#pragma omp parallel num_threads(threads) reduction(+ : flops)
+    flops += work();
+    return flops / (now() - start) * 1e-9;
 }
 
-struct peak peak_measure(int threads)
+bool peak_raise(struct peak *best, int threads)
 {
-    struct peak p = {0};
+    burn *fma = __builtin_cpu_supports("avx512f") ? burn_fma_512
+                : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? burn_fma_256
+                                                                                  : NULL;
 
-    if (threads > THREADS_MAX)
-        threads = THREADS_MAX;
-    if (__builtin_cpu_supports("avx512f"))
-        p.f32_gflops = measure(burn_avx512, threads, 32);
-    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        p.f32_gflops = measure(burn_avx2, threads, 16);
+    if (!fma)
+        return false;
+    best->fma = fmax(best->fma, rate(fma, threads));
     if (__builtin_cpu_supports("avx512bf16"))
-        p.bf16_gflops = measure(burn_bf16, threads, 64);
-    return p;
+        best->dot = fmax(best->dot, rate(burn_dot_512, threads));
+    return true;
 }

@@ -1,16 +1,20 @@
 /* peak.h - what this machine's vector units can do at most: the yardstick of the GEMM figures.
  *
- * 14 independent chains per thread, enough to hide the latency of a fused multiply-add; nothing is
- * read from memory. Best of several rounds, so that a disturbed one does not count. */
+ * Independent chains of multiply-adds, enough to hide their latency; nothing is read from memory.
+ * One round takes milliseconds, so that it can be repeated beside what is compared with it and both
+ * meet the same clock and the same neighbours. */
 #ifndef TESTS_BENCH_PEAK_H
 #define TESTS_BENCH_PEAK_H
 
+#include <stdbool.h>
+
+/* Best rates so far, GFLOP/s of all threads together; start with {0}. */
 struct peak {
-    double f32_gflops;  /* f32 fused multiply-add at the widest vectors there are */
-    double bf16_gflops; /* vdpbf16ps; 0 where the processor does not have it */
+    double fma; /* f32 fused multiply-add in the widest vectors there are */
+    double dot; /* vdpbf16ps; 0 where the processor does not have it */
 };
 
-/* `threads` cores together. */
-struct peak peak_measure(int threads);
+/* One more round. False where the processor has no vector FMA at all. */
+bool peak_raise(struct peak *best, int threads);
 
 #endif
