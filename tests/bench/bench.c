@@ -33,21 +33,24 @@ double bench_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-const char *bench_checkpoint(const char *preset)
+const char *bench_checkpoint(const char *name, const char *options)
 {
     static char folder[4096], config[4200];
+    char words[512], *rest = words;
     struct args a = args_none();
 
-    snprintf(folder, sizeof folder, "%s/%s", BENCH_FOLDER, preset);
+    snprintf(folder, sizeof folder, "%s/%s", BENCH_FOLDER, name);
     snprintf(config, sizeof config, "%s/config.json", folder);
     if (file_exists(config))
         return folder;
     printf("making %s\n", folder);
     fflush(stdout);
     args_add(&a, "%s", MAKE_CHECKPOINT);
-    args_add(&a, "--preset");
-    args_add(&a, "%s", preset);
+    args_add(&a, "--out");
     args_add(&a, "%s", folder);
+    snprintf(words, sizeof words, "%s", options);
+    for (char *word; (word = strsep(&rest, " "));)
+        args_add(&a, "%s", word);
     struct run *r = run_program(&a, 600);
     if (r->code != 0) {
         run_print(r);
@@ -55,6 +58,11 @@ const char *bench_checkpoint(const char *preset)
     }
     run_close(r);
     return folder;
+}
+
+const char *bench_llama_1b(void)
+{
+    return bench_checkpoint("llama-3.2-1b", "--preset llama-3.2-1b --untied");
 }
 
 /* One-dimensional int32 .npy of version 1.0; ids below 1000 exist in any vocabulary. */

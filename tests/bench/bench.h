@@ -16,9 +16,11 @@ void bench_part(const char *key, double value, const char *unit);
 int bench_cores(void);
 double bench_now(void);
 
-/* The folder of a checkpoint with random weights, made by make_checkpoint --preset NAME into
- * build/bench/NAME where it is not there yet. The text lives until exit. */
-const char *bench_checkpoint(const char *preset);
+/* The folder of a checkpoint with random weights, made by make_checkpoint with these options (one
+ * space between two) into build/bench/NAME where it is not there yet. The text lives until exit. */
+const char *bench_checkpoint(const char *name, const char *options);
+/* Llama-3.2-1B's geometry with a head of its own: 1.6 GB. */
+const char *bench_llama_1b(void);
 
 /* A spec for it in the scratch folder: n random ids as text, windows of eval_len, bfloat16. */
 struct bench_run {

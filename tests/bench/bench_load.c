@@ -61,7 +61,7 @@ static double load_rate(const char *spec)
 
 int main(void)
 {
-    struct bench_run b = {.model = bench_checkpoint("llama-3.2-1b"), .eval_len = 16, .rows = 1};
+    struct bench_run b = {.model = bench_llama_1b(), .eval_len = 16, .rows = 1};
     const char *spec = bench_spec(&b);
     double load = 0, plain = 0;
 

@@ -22,7 +22,7 @@ static void raise_peak(struct peak *p)
 
 int main(void)
 {
-    const char *model = bench_checkpoint("llama-3.2-1b");
+    const char *model = bench_llama_1b();
     struct geometry g = bench_geometry(model);
     struct bench_run b = {.model = model, .eval_len = 2048, .rows = 2, .microbatch = 1};
     struct peak p = {0};

@@ -22,7 +22,9 @@ static double tokens_per_second(int np, int threads, const char *spec)
 int main(void)
 {
     struct bench_run b = {
-        .model = bench_checkpoint("small"), .eval_len = 256, .rows = 32, .microbatch = 1};
+        .model = bench_checkpoint("pipeline", "--arch llama --layers 16 --hidden 1024 --ffn 2816 "
+                                              "--heads 16 --kv-heads 4 --head-dim 64 --vocab 4096"),
+        .eval_len = 256, .rows = 32, .microbatch = 1};
     const char *spec = bench_spec(&b);
     double one = 0, two = 0;
 

@@ -10,7 +10,7 @@
 int main(void)
 {
     struct bench_run b = {
-        .model = bench_checkpoint("llama-3.2-1b"), .eval_len = 512, .rows = 2, .microbatch = 1};
+        .model = bench_llama_1b(), .eval_len = 512, .rows = 2, .microbatch = 1};
     double worst = 0;
 
     for (int np = 1; np <= 2; np++) {
