@@ -8,6 +8,7 @@
 
 #include "loader/tokenizer.h"
 #include "spec/spec.h"
+#include "spec/utf8.h" /* utf8_check */
 
 struct corpus {
     int64_t n;            /* ids */
@@ -26,8 +27,5 @@ struct corpus {
 MUST_USE enum status corpus_read(const struct spec_data *data, const char *data_dir,
                                  const struct tokenizer *t, struct corpus **out, struct err *e);
 void corpus_free(struct corpus *c);
-
-/* Offset of the first byte that is not valid UTF-8 (as Python reports it), or `bytes`. */
-size_t utf8_check(const char *text, size_t bytes);
 
 #endif

@@ -8,8 +8,8 @@
 
 #include "spec/err.h"
 
-/* Reads the file (also a pipe) to its end and puts a 0 byte behind it, which `bytes` does not count.
- * Missing or unreadable: ERR_NO_INPUT; more than max_bytes: `too_big`. */
+/* Reads the file (also a pipe) to its end and puts a 0 byte behind it, which `bytes` does not
+ * count. Missing or unreadable: ERR_NO_INPUT; more than max_bytes: `too_big`. */
 MUST_USE enum status file_read(const char *path, size_t max_bytes, enum status too_big, char **text,
                                size_t *bytes, struct err *e);
 

@@ -42,6 +42,8 @@ static enum status fail_at(const struct json *j, size_t at, struct err *e, const
 {
     int line, column;
 
+    if (j->flags & JSON_ARGUMENT)
+        return fail(e, j->bad, "%s: %s", j->name, message);
     place_of_offset(j, at, &line, &column);
     return fail(e, j->bad, "%s:%d:%d: %s", j->name, line, column, message);
 }
@@ -271,26 +273,29 @@ static bool count_until(const cJSON *node, const cJSON *item, size_t *count)
     return false;
 }
 
-void json_place(const struct json *j, const cJSON *item, int *line, int *column)
+static size_t offset_of(const struct json *j, const cJSON *item)
 {
     struct json_scan s = {.text = j->text, .bytes = j->bytes, .flags = j->flags, .stop = 0};
 
     CHECK(count_until(j->root, item, &s.stop));
     CHECK(json_scan(&s));
-    place_of_offset(j, s.place, line, column);
+    return s.place;
+}
+
+void json_place(const struct json *j, const cJSON *item, int *line, int *column)
+{
+    place_of_offset(j, offset_of(j, item), line, column);
 }
 
 enum status json_fail(const struct json *j, const cJSON *item, struct err *e, const char *fmt, ...)
 {
     char message[sizeof e->msg];
-    int line, column;
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    json_place(j, item, &line, &column);
-    return fail(e, j->bad, "%s:%d:%d: %s", j->name, line, column, message);
+    return fail_at(j, offset_of(j, item), e, message);
 }
 
 const cJSON *json_member(const cJSON *object, const char *key)

@@ -20,7 +20,8 @@
 enum json_flags {
     JSON_STRICT = 0,
     JSON_COMMENTS = 1, /* `// ...` to the end of the line is white space */
-    JSON_NUL = 2       /* a \u0000 escape becomes the bytes C0 80 in the string; else it is refused */
+    JSON_NUL = 2,      /* a \u0000 escape becomes the bytes C0 80 in the string; else refused */
+    JSON_ARGUMENT = 4  /* from the command line: messages give the name without line and column */
 };
 
 struct json;

@@ -5,12 +5,21 @@
  * nearest known key. Keys of other tools that mean nothing here are accepted and listed in
  * `ignored`. Relative paths are resolved against the file they stand in.
  *
+ * One-file form: data keys in an object "data", model keys at the top level or in the objects of
+ * an array "models" (then the top level's are their defaults). Two-file form: data keys at the top
+ * level of the -d file, with "tokenizer_dir" and the keys that say how to run; one model or an
+ * array of them in the -m file. `model_dir` may be [path, {"torch_dtype", "max_memory", ...}].
+ * A later layer overrides an earlier one (shared keys, a model's own, --set in order); two values
+ * of one key in one layer are an error unless they are equal. "torch_dtype": "auto" is refused: it
+ * would choose the number's precision by what a config happens to say.
+ *
  * Memory: spec_read allocates one struct spec with everything in it; spec_free frees it all
  *         (accepts NULL). Strings live as long as the spec.
  * Order:  spec_read; nothing changes the spec afterwards. */
 #ifndef SPEC_SPEC_H
 #define SPEC_SPEC_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "spec/err.h"
@@ -53,7 +62,7 @@ struct spec_caps {
 };
 
 struct spec_model {
-    const char *label;         /* default: last part of model_dir */
+    const char *label;         /* default: last part of model_dir; no two are the same */
     const char *model_dir;
     const char *tokenizer_dir; /* default: model_dir */
     enum dtype dtype;          /* default bfloat16 */
@@ -76,10 +85,16 @@ struct spec {
     const char *out;          /* run folder; NULL = none */
     int n_ignored;            /* keys of other tools, each once, in order of appearance */
     const char **ignored;
-    char sha256[65];          /* of the canonical form of everything above that changes the number */
+    /* Of everything in the spec that changes the number: the data keys, and per model the base
+     * names of its folder and tokenizer, dtype and arithmetic. Not caps, layers, labels, where
+     * folders lie, out, or how it is run (microbatch, threads, isa, backend, transport). */
+    char sha256[65];
 };
 
-/* Where the spec comes from; `set` holds "key=value" overrides in order ("data.eval_len=1024"). */
+/* Where the spec comes from; `set` holds "key=value" overrides in order: "data.eval_len=1024",
+ * "dtype=float32" (every model), "models.1.label=B" (the second), "max_memory.0=38GiB". A value is
+ * JSON where it is JSON, else text; keys that hold text take it as it stands. Paths in it are
+ * relative to the current folder. Mistakes in it are ERR_USAGE, in the files ERR_SPEC. */
 struct spec_source {
     const char *spec_path;  /* one-file form, or NULL */
     const char *data_path;  /* -d */
@@ -91,12 +106,20 @@ struct spec_source {
 MUST_USE enum status spec_read(const struct spec_source *from, struct spec **out, struct err *e);
 void spec_free(struct spec *s);
 
-/* One row of the table that parser and --help share. */
+/* One row of the table that parser, --set, messages and --help share. */
 struct spec_key {
-    const char *name;     /* "data.eval_len", "max_memory", ... */
+    const char *name;     /* as --set takes it: "data.eval_len", "max_memory", ... */
     const char *type;     /* "integer", "size", "text", ... as --help prints it */
     const char *standard; /* default, as --help prints it */
     const char *help;     /* one line */
+
+    /* The rest is the parser's (spec/keys.h). */
+    const char *alias; /* another name of the same key, or NULL */
+    unsigned in;       /* where it may stand: bits of enum spec_place */
+    int form;          /* enum key_form: how the value is read */
+    size_t field;      /* offset in struct spec_data, spec_model or spec */
+    int64_t min, max;  /* range of a number, or bytes of a text */
+    const char *const *choice; /* names of an enum's values, by value; ends with NULL */
 };
 const struct spec_key *spec_keys(int *n);
 

@@ -1,4 +1,4 @@
-/* utf8.h - is it UTF-8? Names in files, keys in JSON and the text of a run are all checked by this. */
+/* utf8.h - is it UTF-8? JSON documents and the text of a run are checked by this. */
 #ifndef SPEC_UTF8_H
 #define SPEC_UTF8_H
 

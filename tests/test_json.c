@@ -35,8 +35,9 @@ static void refuse(const char *text, size_t bytes, int flags, const char *messag
 static void test_grammar(void)
 {
     static const char *const good[] = {
-        "{}", "[]", " null ", "true", "false", "0", "-0", "-1.5e-3", "1E+2", "\"\"", "\"a\\n\\u00e9\"",
-        "\"\\ud83d\\ude00\"", "[1,[2,[3]],{}]", "{\"a\":{\"a\":1},\"b\":[{\"a\":2}]}", "\t\r\n[ ]\n",
+        "{}", "[]", " null ", "true", "false", "0", "-0", "-1.5e-3", "1E+2", "\"\"",
+        "\"a\\n\\u00e9\"", "\"\\ud83d\\ude00\"", "[1,[2,[3]],{}]",
+        "{\"a\":{\"a\":1},\"b\":[{\"a\":2}]}", "\t\r\n[ ]\n",
         "\"\xf0\x9f\x98\x80\"", "\"\x7f\"", "\"\\/\"",
     };
     static const struct {
@@ -153,8 +154,9 @@ static void test_nul(void)
 
 static void test_getters(void)
 {
-    const char *text = "{\"i\": 7, \"e\": 1e3, \"f\": 1.5, \"big\": 9007199254740994, \"inf\": 1e999, "
-                       "\"s\": \"x\", \"b\": true, \"n\": null, \"o\": {}, \"a\": []}";
+    const char *text = "{\"i\": 7, \"e\": 1e3, \"f\": 1.5, \"big\": 9007199254740994, "
+                       "\"inf\": 1e999, \"s\": \"x\", \"b\": true, \"n\": null, "
+                       "\"o\": {}, \"a\": []}";
     struct json *j;
     struct err e;
     int64_t v;

@@ -1,5 +1,5 @@
 // links: spec
-/* Proves SHA-256 against the published examples (FIPS 180-2, appendix B), in one piece and in many. */
+/* Proves SHA-256 against the published examples (FIPS 180-2, appendix B), in one piece and many. */
 #include "spec/sha256.h"
 
 #include "tests/test.h"
