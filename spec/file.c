@@ -52,8 +52,8 @@ static enum status read_all(int fd, const char *path, size_t max_bytes, enum sta
     return OK;
 }
 
-enum status file_read(const char *path, size_t max_bytes, enum status too_big, char **text,
-                      size_t *bytes, struct err *e)
+enum status file_read_whole(const char *path, size_t max_bytes, enum status too_big, char **text,
+                            size_t *bytes, struct err *e)
 {
     struct stat st;
     enum status code;

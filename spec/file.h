@@ -1,6 +1,6 @@
 /* file.h - a whole file in memory, with a limit.
  *
- * Memory: file_read allocates *text with malloc for the caller. */
+ * Memory: file_read_whole allocates *text with malloc for the caller. */
 #ifndef SPEC_FILE_H
 #define SPEC_FILE_H
 
@@ -10,7 +10,7 @@
 
 /* Reads the file (also a pipe) to its end and puts a 0 byte behind it, which `bytes` does not
  * count. Missing or unreadable: ERR_NO_INPUT; more than max_bytes: `too_big`. */
-MUST_USE enum status file_read(const char *path, size_t max_bytes, enum status too_big, char **text,
-                               size_t *bytes, struct err *e);
+MUST_USE enum status file_read_whole(const char *path, size_t max_bytes, enum status too_big,
+                                     char **text, size_t *bytes, struct err *e);
 
 #endif

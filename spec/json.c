@@ -223,7 +223,7 @@ enum status json_open(const char *path, size_t max_bytes, int flags, enum status
     size_t bytes;
 
     *out = NULL;
-    TRY(file_read(path, max_bytes, bad, &text, &bytes, e));
+    TRY(file_read_whole(path, max_bytes, bad, &text, &bytes, e));
     return open_text(path, text, bytes, flags, bad, out, e);
 }
 

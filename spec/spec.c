@@ -16,12 +16,12 @@ static const struct setter *set_by(const struct setter *row, const char *name)
     return &row[key_index(k)];
 }
 
-/* The last part of a path, without slashes behind it. */
+/* The last part of a path, without "/" or "/." behind it. */
 static void last_part(const char *path, const char **part, size_t *n)
 {
     size_t end = strlen(path), start;
 
-    while (end > 1 && path[end - 1] == '/')
+    while (end > 1 && (path[end - 1] == '/' || (path[end - 1] == '.' && path[end - 2] == '/')))
         end--;
     for (start = end; start > 0 && path[start - 1] != '/'; start--)
         ;

@@ -244,6 +244,12 @@ static void test_sha256(void)
         "tokenizer_dir=t",      "model_dir=n"};
     struct spec *base = read_spec(GOOD, NULL), *s;
 
+    struct spec *dot = read_spec("{'model_dir': 'sub/m/.', 'data': {'text': 'a', 'eval_len': 64}}",
+                                 NULL);
+
+    EXPECT_TEXT(dot->model[0].label, "m");
+    EXPECT_TEXT(dot->sha256, base->sha256);
+    spec_free(dot);
     /* sha256sum of the 15 lines "nvfp4_ppl spec 1:1", "kind 1:0", "path 1:a", "text_column 4:text",
      * "joiner 2:\n\n", "eval_len 2:64", ... in the order of hash_spec, made with printf. Runs that
      * are to be continued are told apart by it: change it knowingly. */
