@@ -415,7 +415,7 @@ enum status config_open(const char *dir, struct model *m, struct config *c, stru
     *c = (struct config){0};
     if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path)
         return fail(e, ERR_NO_INPUT, "%.100s...: the path is too long", dir);
-    TRY(file_read(path, CONFIG_BYTES_MAX, ERR_DATA, &text, &bytes, e));
+    TRY(file_read_whole(path, CONFIG_BYTES_MAX, ERR_DATA, &text, &bytes, e));
     s = config_parse(text, bytes, m, c, e);
     free(text);
     return s;
