@@ -150,8 +150,8 @@ static enum status bind_plain(struct bind *b, struct linear *l, struct err *e)
     if (t->type == TENSOR_F8_E4M3 || t->type == TENSOR_F8_E5M2)
         return fail(e, ERR_DATA, "%s: '%s' is %s: FP8 weights are not supported", file_of(b, t),
                     t->name, tensor_describe(t, got, sizeof got));
-    TRY(want(b, t, is_float(t->type), "BF16, F16, F32 or packed U8", (uint64_t)l->N,
-             (uint64_t)l->K, e));
+    TRY(want(b, t, is_float(t->type), "BF16, F16, F32 or packed U8", (uint64_t)l->N, (uint64_t)l->K,
+             e));
     l->format = t->type == TENSOR_BF16  ? WEIGHT_BF16
                 : t->type == TENSOR_F16 ? WEIGHT_F16
                                         : WEIGHT_F32;
@@ -169,8 +169,8 @@ static enum status bind_weight(struct bind *b, struct linear *l, bool modelopt, 
     return OK;
 }
 
-/* Which bytes are there says how the matrix is stored: weight_packed (compressed-tensors), weight of
- * U8 (ModelOpt), weight of a float type. */
+/* Which bytes are there says how the matrix is stored: weight_packed (compressed-tensors), weight
+ * of U8 (ModelOpt), weight of a float type. */
 static enum status bind_linear(struct bind *b, struct linear *l, int N, int K, bool bias,
                                struct err *e, const char *fmt, ...)
     __attribute__((format(printf, 7, 8)));
@@ -220,12 +220,15 @@ static enum status bind_layer(struct bind *b, int i, struct err *e)
     char name[64];
 
     TRY(bind_linear(b, &l->q, q, m->hidden, c->qkv_bias, e, "model.layers.%d.self_attn.q_proj", i));
-    TRY(bind_linear(b, &l->k, kv, m->hidden, c->qkv_bias, e, "model.layers.%d.self_attn.k_proj", i));
-    TRY(bind_linear(b, &l->v, kv, m->hidden, c->qkv_bias, e, "model.layers.%d.self_attn.v_proj", i));
+    TRY(bind_linear(b, &l->k, kv, m->hidden, c->qkv_bias, e, "model.layers.%d.self_attn.k_proj",
+                    i));
+    TRY(bind_linear(b, &l->v, kv, m->hidden, c->qkv_bias, e, "model.layers.%d.self_attn.v_proj",
+                    i));
     TRY(bind_linear(b, &l->o, m->hidden, q, c->o_bias, e, "model.layers.%d.self_attn.o_proj", i));
     TRY(bind_linear(b, &l->gate, m->ffn, m->hidden, c->mlp_bias, e, "model.layers.%d.mlp.gate_proj",
                     i));
-    TRY(bind_linear(b, &l->up, m->ffn, m->hidden, c->mlp_bias, e, "model.layers.%d.mlp.up_proj", i));
+    TRY(bind_linear(b, &l->up, m->ffn, m->hidden, c->mlp_bias, e, "model.layers.%d.mlp.up_proj",
+                    i));
     TRY(bind_linear(b, &l->down, m->hidden, m->ffn, c->mlp_bias, e, "model.layers.%d.mlp.down_proj",
                     i));
     snprintf(name, sizeof name, "model.layers.%d.input_layernorm", i);
@@ -270,7 +273,8 @@ static enum status check_tied_head(struct bind *b, struct err *e)
     free(x);
     free(y);
     if (s == OK && !same)
-        return fail(e, ERR_DATA, "%s: 'lm_head.weight' differs from the embedding, but config.json "
+        return fail(e, ERR_DATA,
+                    "%s: 'lm_head.weight' differs from the embedding, but config.json "
                     "says tie_word_embeddings (set it to false to use this head)",
                     file_of(b, head));
     return s;

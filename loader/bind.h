@@ -12,10 +12,10 @@ struct bind {
     const struct quant *q; /* or NULL */
     char **name;           /* [n_names] the matrices' names; the caller frees them */
     int n_names;
-    bool *used;            /* [tensors of the checkpoint] */
-    int n_unspoken;        /* NVFP4 matrices that the quantization config does not speak of */
-    const char *unspoken;  /* the first of them */
-    int n_kv_scales;       /* tensors of a quantized KV cache */
+    bool *used;           /* [tensors of the checkpoint] */
+    int n_unspoken;       /* NVFP4 matrices that the quantization config does not speak of */
+    const char *unspoken; /* the first of them */
+    int n_kv_scales;      /* tensors of a quantized KV cache */
 };
 
 /* Fills embed, layer[], norm and head of b->m. */

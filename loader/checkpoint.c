@@ -11,10 +11,7 @@
 #include "loader/safetensors.h"
 #include "spec/json.h"
 
-enum {
-    SHARDS_MAX = 4096,
-    INDEX_BYTES_MAX = 100000000
-};
+enum { SHARDS_MAX = 4096, INDEX_BYTES_MAX = 100000000 };
 
 struct checkpoint {
     struct safetensors *file; /* [n_files], by name */
@@ -99,8 +96,8 @@ static enum status open_files(struct checkpoint *c, const char *const *path, int
 
 /* The index: which shard holds which tensor. */
 struct shards {
-    const cJSON *map;   /* weight_map */
-    const char **name;  /* [n] sorted, each once; strings of the document */
+    const cJSON *map;  /* weight_map */
+    const char **name; /* [n] sorted, each once; strings of the document */
     int n;
 };
 
@@ -125,7 +122,8 @@ static enum status list_shards(const struct json *j, struct shards *out, struct 
     out->name = calloc((size_t)cJSON_GetArraySize(map), sizeof *out->name);
     if (!out->name)
         return fail(e, ERR_FIT, "%s: out of memory", index_file);
-    cJSON_ArrayForEach(item, map) {
+    cJSON_ArrayForEach(item, map)
+    {
         if (!cJSON_IsString(item))
             return json_fail(j, item, e, "'%s' names no file", item->string);
         if (!shard_name_ok(item->valuestring))
@@ -149,7 +147,8 @@ static enum status check_index(const struct checkpoint *c, const cJSON *map, str
     const cJSON *item;
     int n = 0;
 
-    cJSON_ArrayForEach(item, map) {
+    cJSON_ArrayForEach(item, map)
+    {
         const struct tensor *t = checkpoint_find(c, item->string);
 
         if (!t)

@@ -144,11 +144,13 @@ static enum status check_fields(const struct config *c, const char *architecture
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, json_root(c->json))
-        if (!is_empty(item) && !field_known(item->string, c->arch))
-            return json_fail(c->json, item, e, "field '%s' is not known for %s and could change "
-                             "the result",
-                             item->string, architecture);
+    cJSON_ArrayForEach(item, json_root(c->json)) if (
+        !is_empty(item) &&
+        !field_known(item->string,
+                     c->arch)) return json_fail(c->json, item, e,
+                                                "field '%s' is not known for %s and could change "
+                                                "the result",
+                                                item->string, architecture);
     return OK;
 }
 
@@ -233,12 +235,14 @@ static enum status read_heads(const struct config *c, struct model *m, struct er
     else
         TRY(read_int(c, "num_key_value_heads", 1, DIM_MAX, &m->kv_heads, e));
     if (m->heads % m->kv_heads != 0)
-        return fail(e, ERR_DATA, "%s: num_attention_heads %d is no multiple of "
+        return fail(e, ERR_DATA,
+                    "%s: num_attention_heads %d is no multiple of "
                     "num_key_value_heads %d",
                     json_name(c->json), m->heads, m->kv_heads);
     standard = c->arch == ARCH_QWEN3 ? 128 : m->hidden / m->heads;
     if (!field(c, "head_dim") && c->arch != ARCH_QWEN3 && m->hidden % m->heads != 0)
-        return fail(e, ERR_DATA, "%s: hidden_size %d is no multiple of num_attention_heads %d, "
+        return fail(e, ERR_DATA,
+                    "%s: hidden_size %d is no multiple of num_attention_heads %d, "
                     "and there is no head_dim",
                     json_name(c->json), m->hidden, m->heads);
     TRY(read_int_or(c, "head_dim", standard, 2, 1 << 16, &m->head_dim, e));
@@ -324,14 +328,16 @@ static enum status read_layer_types(const struct config *c, struct model *m, int
     if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != m->n_layers)
         return json_fail(c->json, list, e, "layer_types is no array of %d (num_hidden_layers)",
                          m->n_layers);
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach(item, list)
+    {
         const char *type = "";
         bool sliding;
 
         TRY(json_string(c->json, item, "layer_types", &type, e));
         sliding = strcmp(type, "sliding_attention") == 0;
         if (!sliding && strcmp(type, "full_attention") != 0)
-            return json_fail(c->json, item, e, "layer type '%s' is not supported "
+            return json_fail(c->json, item, e,
+                             "layer type '%s' is not supported "
                              "(full_attention, sliding_attention are)",
                              type);
         if (sliding && !width)

@@ -17,7 +17,7 @@ struct match {
     struct pattern {
         const char *text;
         pcre2_code *code;
-    } *pattern; /* [n_patterns] */
+    } * pattern; /* [n_patterns] */
     int n_patterns;
     pcre2_match_data *data;
     pcre2_match_context *context;
@@ -57,7 +57,8 @@ static enum status fill(const struct json *j, const cJSON *list, struct match *m
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach(item, list)
+    {
         if (!cJSON_IsString(item))
             return json_fail(j, item, e, "a list of modules holds something that is no string");
         if (strncmp(item->valuestring, "re:", 3) == 0)
@@ -128,7 +129,8 @@ enum status match_find(const struct match *m, const char *module, const char *cl
         if (n >= 0)
             return OK;
         if (n != PCRE2_ERROR_NOMATCH)
-            return fail(e, ERR_DATA, "quantization_config: pattern 're:%s' cannot be matched with "
+            return fail(e, ERR_DATA,
+                        "quantization_config: pattern 're:%s' cannot be matched with "
                         "'%s' (PCRE2 error %d)",
                         m->pattern[i].text, module, n);
     }

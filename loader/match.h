@@ -1,7 +1,8 @@
 /* match.h - a list of modules as compressed-tensors writes it: full names, class names, and
  * "re:PATTERN", which must match from the start of the name. For quant.c.
  *
- * Memory: match_open allocates; match_close frees (accepts NULL). The strings stay the document's. */
+ * Memory: match_open allocates; match_close frees (accepts NULL). The strings stay the document's.
+ */
 #ifndef LOADER_MATCH_H
 #define LOADER_MATCH_H
 

@@ -58,7 +58,8 @@ static enum status warn_fused(struct model *m, struct err *e)
     }
     if (!n)
         return OK;
-    return warn(m, e, "q/k/v or gate/up have different global scales in %d of %d layers (first: "
+    return warn(m, e,
+                "q/k/v or gate/up have different global scales in %d of %d layers (first: "
                 "layer %d): each keeps its own here; vLLM takes the largest, its result will "
                 "differ",
                 n, m->n_layers, (int)(first - m->layer));
@@ -71,7 +72,8 @@ static enum status add_warnings(struct model *m, const struct bind *b, struct er
     if (quant_has_kv_cache(b->q) || b->n_kv_scales)
         TRY(warn(m, e, "a quantized KV cache is described: not applied"));
     if (b->n_unspoken)
-        TRY(warn(m, e, "the quantization config does not speak of %d NVFP4 matrices (first: '%s'): "
+        TRY(warn(m, e,
+                 "the quantization config does not speak of %d NVFP4 matrices (first: '%s'): "
                  "their input is never quantized",
                  b->n_unspoken, b->unspoken));
     return warn_fused(m, e);
@@ -176,7 +178,8 @@ enum status scales_check(const struct model *m, const struct linear *l, const ui
     if (at == n)
         return OK;
     byte = scale[at];
-    return fail(e, ERR_DATA, "%s: '%s': row %zu, group %zu: the scale is %s (0x%02x), want a number "
+    return fail(e, ERR_DATA,
+                "%s: '%s': row %zu, group %zu: the scale is %s (0x%02x), want a number "
                 "above 0",
                 checkpoint_file(m->checkpoint, l->scale->file), l->scale->name, at / row, at % row,
                 (byte & 0x7f) == 0x7f ? "NaN"

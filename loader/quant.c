@@ -22,11 +22,11 @@ struct group {
 };
 
 struct quant {
-    struct json *own;       /* hf_quant_config.json, when that is what is read */
+    struct json *own; /* hf_quant_config.json, when that is what is read */
     const struct json *json;
     bool modelopt;
-    const char *algo;       /* ModelOpt's quant_algo, or NULL */
-    const cJSON *layers;    /* its quantized_layers: module -> {"quant_algo": ..}, or NULL */
+    const char *algo;    /* ModelOpt's quant_algo, or NULL */
+    const cJSON *layers; /* its quantized_layers: module -> {"quant_algo": ..}, or NULL */
     bool kv_cache;
     struct match *ignore;
     struct group *group; /* [n_groups] */
@@ -77,7 +77,8 @@ static enum status read_preset(const struct quant *q, const cJSON *item, struct 
     g->nvfp4 = strcmp(g->name, "NVFP4") == 0 || strcmp(g->name, "NVFP4A16") == 0;
     g->input = strcmp(g->name, "NVFP4") == 0 ? INPUT_NVFP4 : INPUT_PLAIN;
     if (!g->nvfp4)
-        return json_fail(q->json, item, e, "quantization preset '%s' is not supported "
+        return json_fail(q->json, item, e,
+                         "quantization preset '%s' is not supported "
                          "(NVFP4, NVFP4A16 are)",
                          g->name);
     return match_open(q->json, item, &g->targets, e);
@@ -94,7 +95,8 @@ static enum status read_group(const struct quant *q, const cJSON *item, struct g
     if (!cJSON_IsObject(item))
         return json_fail(q->json, item, e, "quantization group '%s' is no object", g->name);
     if (present(item, "output_activations"))
-        return json_fail(q->json, item, e, "quantization group '%s' has output_activations: not "
+        return json_fail(q->json, item, e,
+                         "quantization group '%s' has output_activations: not "
                          "supported",
                          g->name);
     g->nvfp4 = is_nvfp4(json_member(item, "weights"));
@@ -115,8 +117,7 @@ static enum status read_groups(struct quant *q, const cJSON *groups, struct err 
     q->group = calloc(GROUPS_MAX, sizeof *q->group);
     if (!q->group)
         return fail(e, ERR_FIT, "%s: out of memory", json_name(q->json));
-    cJSON_ArrayForEach(item, groups)
-        TRY(read_group(q, item, &q->group[q->n_groups++], e));
+    cJSON_ArrayForEach(item, groups) TRY(read_group(q, item, &q->group[q->n_groups++], e));
     return OK;
 }
 
@@ -128,10 +129,12 @@ static enum status refuse_extras(const struct quant *q, const cJSON *config, str
     const cJSON *sparse = json_member(sparsity, "format");
 
     if (transform && transform->child)
-        return json_fail(q->json, transform, e, "transform_config is not supported (it rotates "
+        return json_fail(q->json, transform, e,
+                         "transform_config is not supported (it rotates "
                          "activations at run time)");
     if (sparse && !cJSON_IsNull(sparse) && !is_text(sparse, "dense"))
-        return json_fail(q->json, sparse, e, "sparsity_config with a format other than 'dense' is "
+        return json_fail(q->json, sparse, e,
+                         "sparsity_config with a format other than 'dense' is "
                          "not supported");
     return OK;
 }
@@ -155,7 +158,8 @@ static enum status read_modelopt(struct quant *q, const cJSON *config, struct er
     if (algo)
         TRY(json_string(q->json, algo, "quant_algo", &q->algo, e));
     if (q->algo && !algo_known(q->algo))
-        return json_fail(q->json, algo, e, "quant_algo '%s' is not supported (NVFP4, NVFP4_AWQ, "
+        return json_fail(q->json, algo, e,
+                         "quant_algo '%s' is not supported (NVFP4, NVFP4_AWQ, "
                          "W4A16_NVFP4, MIXED_PRECISION are)",
                          q->algo);
     return OK;
@@ -172,7 +176,8 @@ static enum status read_method(struct quant *q, const cJSON *config, struct err 
         return read_modelopt(q, config, e);
     if (is_text(method, "compressed-tensors"))
         return refuse_extras(q, config, e);
-    return json_fail(q->json, method ? method : config, e, "quant_method '%s' is not supported "
+    return json_fail(q->json, method ? method : config, e,
+                     "quant_method '%s' is not supported "
                      "(compressed-tensors, modelopt are)",
                      cJSON_IsString(method) ? method->valuestring : "(missing)");
 }
@@ -263,8 +268,8 @@ static enum status find_group(const struct quant *q, const char *module, const c
     return OK;
 }
 
-static enum status modelopt_input(const struct quant *q, const char *module,
-                                  struct input_rule *out, struct err *e)
+static enum status modelopt_input(const struct quant *q, const char *module, struct input_rule *out,
+                                  struct err *e)
 {
     const char *algo = q->algo;
 
@@ -294,11 +299,13 @@ enum status quant_input(const struct quant *q, const char *module, const char *c
     if (!g)
         return OK;
     if (!g->nvfp4)
-        return fail(e, ERR_DATA, "%s: quantization group '%s' is not NVFP4, but '%s' is stored as "
+        return fail(e, ERR_DATA,
+                    "%s: quantization group '%s' is not NVFP4, but '%s' is stored as "
                     "NVFP4",
                     json_name(q->json), g->name, module);
     if (g->input == INPUT_FOREIGN)
-        return fail(e, ERR_DATA, "%s: quantization group '%s' quantizes the input of '%s' in a way "
+        return fail(e, ERR_DATA,
+                    "%s: quantization group '%s' quantizes the input of '%s' in a way "
                     "that is not supported (4-bit floats by 16 are)",
                     json_name(q->json), g->name, module);
     *out = (struct input_rule){.known = true,

@@ -1,7 +1,8 @@
 /* quant.h - what quantization_config (or ModelOpt's hf_quant_config.json) says about the inputs of
  * each matrix. How weights are stored is read off the tensors, never from here. For model.c.
  *
- * Memory: quant_open allocates and borrows the config's document; quant_close frees (accepts NULL). */
+ * Memory: quant_open allocates and borrows the config's document; quant_close frees (accepts NULL).
+ */
 #ifndef LOADER_QUANT_H
 #define LOADER_QUANT_H
 
@@ -23,8 +24,8 @@ MUST_USE enum status quant_parse(const struct json *j, const cJSON *config, stru
                                  struct err *e);
 void quant_close(struct quant *q);
 
-/* `module` is "model.layers.0.mlp.up_proj", `class` its torch class ("Linear", "Embedding"). A config
- * that wants something else than NVFP4 with or without NVFP4 inputs is refused by name. */
+/* `module` is "model.layers.0.mlp.up_proj", `class` its torch class ("Linear", "Embedding"). A
+ * config that wants something else than NVFP4 with or without NVFP4 inputs is refused by name. */
 MUST_USE enum status quant_input(const struct quant *q, const char *module, const char *class,
                                  struct input_rule *out, struct err *e);
 

@@ -12,11 +12,11 @@ static const double two_pi = 6.283185307179586;
 /* ---- config.json ---- */
 
 enum { /* bits: which kind knows the field */
-    IN_DEFAULT = 1 << ROPE_DEFAULT,
-    IN_LINEAR = 1 << ROPE_LINEAR,
-    IN_LLAMA3 = 1 << ROPE_LLAMA3,
-    IN_YARN = 1 << ROPE_YARN,
-    IN_ALL = IN_DEFAULT | IN_LINEAR | IN_LLAMA3 | IN_YARN
+       IN_DEFAULT = 1 << ROPE_DEFAULT,
+       IN_LINEAR = 1 << ROPE_LINEAR,
+       IN_LLAMA3 = 1 << ROPE_LLAMA3,
+       IN_YARN = 1 << ROPE_YARN,
+       IN_ALL = IN_DEFAULT | IN_LINEAR | IN_LLAMA3 | IN_YARN
 };
 
 static const struct {
@@ -50,7 +50,8 @@ static enum status check_fields(const struct json *j, const cJSON *o, enum rope_
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, o) {
+    cJSON_ArrayForEach(item, o)
+    {
         size_t i = 0, n = sizeof rope_fields / sizeof rope_fields[0];
 
         if (cJSON_IsNull(item) || cJSON_IsFalse(item))
@@ -59,7 +60,8 @@ static enum status check_fields(const struct json *j, const cJSON *o, enum rope_
                          !(rope_fields[i].kinds & 1 << kind)))
             i++;
         if (i == n)
-            return json_fail(j, item, e, "'%s' is not known for rope type '%s' and could change "
+            return json_fail(j, item, e,
+                             "'%s' is not known for rope type '%s' and could change "
                              "the result",
                              item->string, kind_name[kind]);
     }
@@ -97,7 +99,8 @@ static enum status rope_kind_of(const struct json *j, const cJSON *o, enum rope_
         if (!type || cJSON_IsNull(type))
             name = old_name;
         else if (strcmp(name, old_name) != 0)
-            return json_fail(j, old, e, "rope type '%s' contradicts rope_type '%s'", old_name, name);
+            return json_fail(j, old, e, "rope type '%s' contradicts rope_type '%s'", old_name,
+                             name);
     }
     for (int k = ROPE_DEFAULT; k <= ROPE_YARN; k++) {
         if (strcmp(kind_name[k], name) == 0) {
@@ -166,9 +169,8 @@ static enum status unnest(const struct json *j, const cJSON **o, struct err *e)
 
     if (!cJSON_IsObject(first))
         return OK;
-    cJSON_ArrayForEach(item, *o)
-        if (!cJSON_Compare(first, item, 1))
-            return json_fail(j, item, e, "rope differs between layer types: not supported");
+    cJSON_ArrayForEach(item, *o) if (!cJSON_Compare(first, item, 1)) return json_fail(
+        j, item, e, "rope differs between layer types: not supported");
     *o = first;
     return OK;
 }
@@ -273,8 +275,8 @@ static void yarn_freqs(const struct rope *r, int dim, float *inv)
         float ramp = ((float)i - (float)low) / (float)(high - low);
         float extrapolated = 1.0f - fminf(fmaxf(ramp, 0.0f), 1.0f);
 
-        inv[i] = 1.0f / ((float)r->factor * power) * (1.0f - extrapolated) +
-                 1.0f / power * extrapolated;
+        inv[i] =
+            1.0f / ((float)r->factor * power) * (1.0f - extrapolated) + 1.0f / power * extrapolated;
     }
 }
 

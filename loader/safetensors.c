@@ -14,17 +14,28 @@ static const struct {
     enum tensor_type type;
     int bits;
 } types[] = {
-    {"BOOL", TENSOR_BOOL, 8},       {"U8", TENSOR_U8, 8},
-    {"I8", TENSOR_I8, 8},           {"F8_E4M3", TENSOR_F8_E4M3, 8},
-    {"F8_E5M2", TENSOR_F8_E5M2, 8}, {"U16", TENSOR_U16, 16},
-    {"I16", TENSOR_I16, 16},        {"F16", TENSOR_F16, 16},
-    {"BF16", TENSOR_BF16, 16},      {"U32", TENSOR_U32, 32},
-    {"I32", TENSOR_I32, 32},        {"F32", TENSOR_F32, 32},
-    {"U64", TENSOR_U64, 64},        {"I64", TENSOR_I64, 64},
-    {"F64", TENSOR_F64, 64},        {"F4", TENSOR_OTHER, 4},
-    {"F6_E2M3", TENSOR_OTHER, 6},   {"F6_E3M2", TENSOR_OTHER, 6},
-    {"F8_E8M0", TENSOR_OTHER, 8},   {"F8_E4M3FNUZ", TENSOR_OTHER, 8},
-    {"F8_E5M2FNUZ", TENSOR_OTHER, 8}, {"C64", TENSOR_OTHER, 64},
+    {"BOOL", TENSOR_BOOL, 8},
+    {"U8", TENSOR_U8, 8},
+    {"I8", TENSOR_I8, 8},
+    {"F8_E4M3", TENSOR_F8_E4M3, 8},
+    {"F8_E5M2", TENSOR_F8_E5M2, 8},
+    {"U16", TENSOR_U16, 16},
+    {"I16", TENSOR_I16, 16},
+    {"F16", TENSOR_F16, 16},
+    {"BF16", TENSOR_BF16, 16},
+    {"U32", TENSOR_U32, 32},
+    {"I32", TENSOR_I32, 32},
+    {"F32", TENSOR_F32, 32},
+    {"U64", TENSOR_U64, 64},
+    {"I64", TENSOR_I64, 64},
+    {"F64", TENSOR_F64, 64},
+    {"F4", TENSOR_OTHER, 4},
+    {"F6_E2M3", TENSOR_OTHER, 6},
+    {"F6_E3M2", TENSOR_OTHER, 6},
+    {"F8_E8M0", TENSOR_OTHER, 8},
+    {"F8_E4M3FNUZ", TENSOR_OTHER, 8},
+    {"F8_E5M2FNUZ", TENSOR_OTHER, 8},
+    {"C64", TENSOR_OTHER, 64},
 };
 enum { N_TYPES = sizeof types / sizeof types[0] };
 
@@ -46,7 +57,8 @@ static enum status read_shape(const struct safetensors *f, const cJSON *shape, s
 
     if (!cJSON_IsArray(shape))
         return fail(e, ERR_DATA, "%s: '%s': shape is missing or no array", f->name, t->name);
-    cJSON_ArrayForEach(d, shape) {
+    cJSON_ArrayForEach(d, shape)
+    {
         if (t->rank == TENSOR_RANK_MAX)
             return fail(e, ERR_DATA, "%s: '%s': more than %d dimensions", f->name, t->name,
                         TENSOR_RANK_MAX);
@@ -131,9 +143,8 @@ static enum status check_metadata(const struct safetensors *f, const cJSON *meta
 
     if (!cJSON_IsObject(metadata))
         return fail(e, ERR_DATA, "%s: __metadata__ is no object", f->name);
-    cJSON_ArrayForEach(item, metadata)
-        if (!cJSON_IsString(item))
-            return fail(e, ERR_DATA, "%s: __metadata__: '%s' is no string", f->name, item->string);
+    cJSON_ArrayForEach(item, metadata) if (!cJSON_IsString(item)) return fail(
+        e, ERR_DATA, "%s: __metadata__: '%s' is no string", f->name, item->string);
     return OK;
 }
 
@@ -178,7 +189,8 @@ static enum status take_names(struct safetensors *f, const cJSON *root, struct e
     int n = 0;
     char *at;
 
-    cJSON_ArrayForEach(item, root) {
+    cJSON_ArrayForEach(item, root)
+    {
         n++;
         bytes += strlen(item->string) + 1;
     }
@@ -186,7 +198,8 @@ static enum status take_names(struct safetensors *f, const cJSON *root, struct e
     f->names = at = malloc(bytes);
     if (!f->tensor || !f->names)
         return fail(e, ERR_FIT, "%s: out of memory for %d tensors", f->name, n);
-    cJSON_ArrayForEach(item, root) {
+    cJSON_ArrayForEach(item, root)
+    {
         size_t length = strlen(item->string) + 1;
 
         if (strcmp(item->string, "__metadata__") == 0)
@@ -206,7 +219,8 @@ static enum status read_root(struct safetensors *f, const cJSON *root, uint64_t 
     if (!cJSON_IsObject(root))
         return fail(e, ERR_DATA, "%s: the header is no JSON object", f->name);
     TRY(take_names(f, root, e));
-    cJSON_ArrayForEach(item, root) {
+    cJSON_ArrayForEach(item, root)
+    {
         if (strcmp(item->string, "__metadata__") == 0)
             TRY(check_metadata(f, item, e));
         else
@@ -247,7 +261,8 @@ enum status safetensors_read(const struct safetensors *f, const char *what, uint
         if (n < 0)
             return fail(e, ERR_IO, "%s: %s: %s", f->name, what, strerror(errno));
         if (n == 0)
-            return fail(e, ERR_IO, "%s: %s: the file ends at byte %llu, %llu more are wanted "
+            return fail(e, ERR_IO,
+                        "%s: %s: the file ends at byte %llu, %llu more are wanted "
                         "(cut short while in use?)",
                         f->name, what, (unsigned long long)offset, (unsigned long long)bytes);
         to += n;
@@ -268,7 +283,8 @@ static enum status open_file(const char *path, struct safetensors *f, struct err
     /* not to hang on a FIFO: O_NONBLOCK means nothing for a regular file */
     f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (f->fd < 0)
-        return fail(e, errno == EMFILE || errno == ENFILE || errno == ENOMEM ? ERR_FIT : ERR_NO_INPUT,
+        return fail(e,
+                    errno == EMFILE || errno == ENFILE || errno == ENOMEM ? ERR_FIT : ERR_NO_INPUT,
                     "%s: %s", path, strerror(errno));
     if (fstat(f->fd, &st) != 0)
         return fail(e, ERR_IO, "%s: %s", path, strerror(errno));
@@ -293,7 +309,8 @@ static enum status read_header(struct safetensors *f, struct err *e)
     for (int i = 7; i >= 0; i--)
         n = n << 8 | raw[i];
     if (n > SAFETENSORS_HEADER_MAX)
-        return fail(e, ERR_DATA, "%s: header of %llu bytes, at most %d are allowed "
+        return fail(e, ERR_DATA,
+                    "%s: header of %llu bytes, at most %d are allowed "
                     "(is it a safetensors file?)",
                     f->name, (unsigned long long)n, SAFETENSORS_HEADER_MAX);
     if (n > f->bytes - sizeof raw)

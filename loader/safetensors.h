@@ -34,7 +34,7 @@ MUST_USE enum status safetensors_parse(const char *text, uint64_t text_bytes, ui
                                        struct safetensors *f, struct err *e);
 
 /* pread until all is there; `what` names it. A file that ends early is ERR_IO. */
-MUST_USE enum status safetensors_read(const struct safetensors *f, const char *what, uint64_t offset,
-                                      uint64_t bytes, void *dst, struct err *e);
+MUST_USE enum status safetensors_read(const struct safetensors *f, const char *what,
+                                      uint64_t offset, uint64_t bytes, void *dst, struct err *e);
 
 #endif

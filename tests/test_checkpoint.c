@@ -1,7 +1,8 @@
 // links: loader spec
 // timeout: 60
 /* What a good checkpoint holds is what is read back: names, shapes, bytes, over one file and over
- * shards; odd but legal headers are read; a large one opens fast; the fingerprint tells files apart. */
+ * shards; odd but legal headers are read; a large one opens fast; the fingerprint tells files
+ * apart. */
 #include <time.h>
 
 #include "folder.h"
@@ -121,8 +122,9 @@ static void test_many(void)
 
     EXPECT(f);
     for (int i = 0; i < N; i++)
-        fprintf(f, "%c\"model.layers.%d.mlp.experts.%d.weight\":{\"dtype\":\"U8\",\"shape\":[1],"
-                   "\"data_offsets\":[%d,%d]}",
+        fprintf(f,
+                "%c\"model.layers.%d.mlp.experts.%d.weight\":{\"dtype\":\"U8\",\"shape\":[1],"
+                "\"data_offsets\":[%d,%d]}",
                 i ? ',' : '{', i / 1000, i % 1000, i, i + 1);
     fprintf(f, "}");
     fclose(f);

@@ -50,7 +50,8 @@ static const struct {
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
      " 'a': more than 8 dimensions"},
     /* the product is 4 modulo 2^64 */
-    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4194305,4194305,211106198978564],\"data_offsets\":[0,4]}}",
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4194305,4194305,211106198978564],\"data_offsets\":[0,4]}"
+     "}",
      4, " 'a': shape overflows 64 bits"},
     {"{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,1]}}", 1,
      " 'a': F4 elements do not fill whole bytes"},
@@ -138,8 +139,7 @@ static const struct {
 } indexes[] = {
     {"{}", "model.safetensors.index.json: weight_map is missing or empty"},
     {"{\"weight_map\":{}}", "model.safetensors.index.json: weight_map is missing or empty"},
-    {"{\"weight_map\":{\"a\":1}}",
-     "DIR/model.safetensors.index.json:1:16: 'a' names no file"},
+    {"{\"weight_map\":{\"a\":1}}", "DIR/model.safetensors.index.json:1:16: 'a' names no file"},
     {"{\"weight_map\":{\"a\":\"../1.safetensors\"}}",
      "DIR/model.safetensors.index.json:1:16: 'a' stands in '../1.safetensors', which is no plain "
      "file name"},

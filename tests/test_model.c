@@ -34,8 +34,8 @@ static void expect_shape(const struct model *m, int hidden, int ffn, int n_layer
     EXPECT(m->vocab == 4096 && m->bos == 0 && m->eos == 1);
 }
 
-static void expect_linear(const struct linear *l, const char *name, enum weight_format format, int N,
-                          int K)
+static void expect_linear(const struct linear *l, const char *name, enum weight_format format,
+                          int N, int K)
 {
     EXPECT_TEXT(l->name, name);
     EXPECT(l->format == format && l->N == N && l->K == K);

@@ -1,7 +1,7 @@
 // links: loader spec
 /* inv_freq of the four rope kinds against the formulas of Hugging Face's modeling_rope_utils worked
- * out in double precision here (f32 rounding on the way may cost a few units in the last place), and
- * against numbers derived by hand. */
+ * out in double precision here (f32 rounding on the way may cost a few units in the last place),
+ * and against numbers derived by hand. */
 #include "loader/config.h"
 #include "test.h"
 
@@ -53,14 +53,16 @@ static void test_default(void)
     EXPECT(r.kind == ROPE_DEFAULT && r.theta == 500000);
     r = read_rope("{\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"default\", "
                   "\"rope_theta\": 7e4}, \"sliding_attention\": {\"rope_theta\": 7e4, "
-                  "\"rope_type\": \"default\"}}}", 0);
+                  "\"rope_type\": \"default\"}}}",
+                  0);
     EXPECT(r.kind == ROPE_DEFAULT && r.theta == 70000);
 }
 
 static void test_linear(void)
 {
     struct rope r = read_rope("{\"rope_theta\": 10000.0, "
-                              "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4.0}}", 0);
+                              "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4.0}}",
+                              0);
     float f[DIM / 2];
 
     EXPECT(r.kind == ROPE_LINEAR && rope_inv_freq(&r, DIM, f) == 1.0);
@@ -75,7 +77,8 @@ static void test_llama3(void)
     struct rope r = read_rope("{\"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": "
                               "\"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, "
                               "\"high_freq_factor\": 4.0, "
-                              "\"original_max_position_embeddings\": 8192}}", 0);
+                              "\"original_max_position_embeddings\": 8192}}",
+                              0);
     float f[DIM / 2];
     int kept = 0, stretched = 0;
 
@@ -137,8 +140,10 @@ static void test_yarn(void)
              start);
     r = read_rope(text, 16384);
     EXPECT(rope_inv_freq(&r, DIM, f) == 1.0);
-    snprintf(text, sizeof text, "%s, \"factor\": 4.0, \"attention_factor\": 1.25, "
-             "\"beta_fast\": 16, \"beta_slow\": 2}}", start);
+    snprintf(text, sizeof text,
+             "%s, \"factor\": 4.0, \"attention_factor\": 1.25, "
+             "\"beta_fast\": 16, \"beta_slow\": 2}}",
+             start);
     r = read_rope(text, 16384);
     EXPECT(rope_inv_freq(&r, DIM, f) == 1.25 && r.beta_fast == 16 && r.beta_slow == 2);
 }

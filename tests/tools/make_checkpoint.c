@@ -1,9 +1,10 @@
-/* make_checkpoint - writes a model folder of any geometry with seeded weights: for benchmarks, plans
- * and tests. What a tensor holds depends on the seed and its name alone, not on the shards.
+/* make_checkpoint - writes a model folder of any geometry with seeded weights: for benchmarks,
+ * plans and tests. What a tensor holds depends on the seed and its name alone, not on the shards.
  *
  *     make_checkpoint --out DIR --preset llama-3.2-1b --format modelopt
  *     make_checkpoint --out DIR --preset 123b --sparse all
- *     make_checkpoint --out DIR --arch qwen3 --layers 2 --hidden 128 --ffn 256 --heads 4 --kv-heads 2
+ *     make_checkpoint --out DIR --arch qwen3 --layers 2 --hidden 128 --ffn 256 --heads 4 --kv-heads
+ * 2
  *
  * Weights are random with a variance of about 1/K, so that neither activations nor nll explode.
  * Every element is (random & keep) | fixed: a fixed exponent, random sign and mantissa. */
@@ -68,7 +69,8 @@ static const struct geometry presets[] = {
     {"llama-3.2-3b", "llama", 28, 3072, 8192, 24, 8, 128, 128256, 5e5, 1e-5, true, true, 32},
     {"llama-3.1-8b", "llama", 32, 4096, 14336, 32, 8, 128, 128256, 5e5, 1e-5, false, true, 8},
     {"qwen3-8b", "qwen3", 36, 4096, 12288, 32, 8, 128, 151936, 1e6, 1e-6, false, false, 0},
-    {"mistral-nemo-12b", "mistral", 40, 5120, 14336, 32, 8, 128, 131072, 1e6, 1e-5, false, false, 0},
+    {"mistral-nemo-12b", "mistral", 40, 5120, 14336, 32, 8, 128, 131072, 1e6, 1e-5, false, false,
+     0},
     {"qwen3-14b", "qwen3", 40, 5120, 17408, 40, 8, 128, 151936, 1e6, 1e-6, false, false, 0},
     {"qwen3-32b", "qwen3", 64, 5120, 25600, 64, 8, 128, 151936, 1e6, 1e-6, false, false, 0},
     {"llama-3.1-70b", "llama", 80, 8192, 28672, 64, 8, 128, 128256, 5e5, 1e-5, false, true, 8},
@@ -183,7 +185,8 @@ static void add_scalar(struct list *l, int rank, float v, const char *name, cons
     t->content = CONTENT_SMALL;
 }
 
-/* Codes: all 16 alike, mean square 8.5625. Scales: bytes 0x60..0x6f (32 to 120), mean square 5500. */
+/* Codes: all 16 alike, mean square 8.5625. Scales: bytes 0x60..0x6f (32 to 120), mean square 5500.
+ */
 static void add_nvfp4(struct list *l, const struct job *j, long n, long k, const char *name)
 {
     bool modelopt = is(j->format, "modelopt");
@@ -253,9 +256,12 @@ static void add_layer(struct list *l, const struct job *j, long i)
         long n, k;
         bool bias;
     } linear[] = {
-        {"self_attn.q_proj", q, g->hidden, qkv_bias}, {"self_attn.k_proj", kv, g->hidden, qkv_bias},
-        {"self_attn.v_proj", kv, g->hidden, qkv_bias}, {"self_attn.o_proj", g->hidden, q, o_bias},
-        {"mlp.gate_proj", g->ffn, g->hidden, mlp_bias}, {"mlp.up_proj", g->ffn, g->hidden, mlp_bias},
+        {"self_attn.q_proj", q, g->hidden, qkv_bias},
+        {"self_attn.k_proj", kv, g->hidden, qkv_bias},
+        {"self_attn.v_proj", kv, g->hidden, qkv_bias},
+        {"self_attn.o_proj", g->hidden, q, o_bias},
+        {"mlp.gate_proj", g->ffn, g->hidden, mlp_bias},
+        {"mlp.up_proj", g->ffn, g->hidden, mlp_bias},
         {"mlp.down_proj", g->hidden, g->ffn, mlp_bias},
     };
     const struct {
@@ -508,9 +514,10 @@ static void write_arch_fields(FILE *f, const struct job *j)
     else if (!is(arch, "llama"))
         fprintf(f, ",\n  \"sliding_window\": null");
     if (g->llama3)
-        fprintf(f, ",\n  \"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": %.17g, "
-                   "\"factor\": %g, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
-                   "\"original_max_position_embeddings\": 8192}",
+        fprintf(f,
+                ",\n  \"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": %.17g, "
+                "\"factor\": %g, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
+                "\"original_max_position_embeddings\": 8192}",
                 g->theta, g->llama3_factor);
     else
         fprintf(f, ",\n  \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": %.17g}",
@@ -527,10 +534,10 @@ static void write_config(const struct job *j)
     FILE *f = open_text(j, "config.json");
     int k = 0;
 
-    while (!is(class[k][0], g->arch))
+    while (!is(class[k][0], g -> arch))
         k++;
     fprintf(f, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n", class[k][1],
-            g->arch);
+            g -> arch);
     fprintf(f, "  \"bos_token_id\": 0,\n  \"eos_token_id\": 1,\n  \"hidden_act\": \"silu\",\n");
     fprintf(f, "  \"hidden_size\": %ld,\n  \"intermediate_size\": %ld,\n", g->hidden, g->ffn);
     fprintf(f, "  \"num_hidden_layers\": %ld,\n  \"num_attention_heads\": %ld,\n", g->layers,
