@@ -22,6 +22,8 @@ static const char *const bos_choice[] = {
     [BOS_AUTO] = "auto", [BOS_ROW] = "row", [BOS_NONE] = "none", NULL};
 static const char *const softmax_choice[] = {
     [SOFTMAX_MODEL] = "model", [SOFTMAX_TOKENIZER] = "tokenizer", NULL};
+static const char *const stream_choice[] = {
+    [STREAM_AUTO] = "auto", [STREAM_NEVER] = "never", [STREAM_ALWAYS] = "always", NULL};
 static const char *const backend_choice[] = {
     [BACKEND_AUTO] = "auto", [BACKEND_CPU] = "cpu", [BACKEND_CUDA] = "cuda", NULL};
 static const char *const transport_choice[] = {[TRANSPORT_AUTO] = "auto",
@@ -81,6 +83,8 @@ static const struct spec_key table[] = {
      .in = IN_SPEC | IN_MODEL | IN_OPTIONS, MODEL(n_layers_by_hand)},
     {"microbatch", "integer", "0", "windows in a microbatch; 0 = by the plan", .form = FORM_INT,
      .min = 0, .max = 65536, RUN(microbatch)},
+    {"stream", "choice", "auto", "read layers again for each wave: auto (if need be) | never | always",
+     .form = FORM_CHOICE, .choice = stream_choice, RUN(stream)},
     {"threads", "integer", "0", "of a CPU rank; 0 = the cores it may use", .form = FORM_INT,
      .min = 0, .max = 4096, RUN(threads)},
     {"isa", "text", "auto", "variant of the CPU backend (--version lists them)", .form = FORM_LINE,

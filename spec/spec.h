@@ -77,6 +77,7 @@ struct spec {
     int n_models;
     struct spec_model *model; /* [n_models] */
     int microbatch;           /* windows in a microbatch; 0 = the plan decides */
+    enum stream_kind stream;  /* may layers that do not fit be read again for each wave? */
     int threads;              /* per CPU rank; 0 = the cores this rank may use */
     const char *isa;          /* "auto" or a name of the CPU backend's variants */
     enum backend_kind backend;

@@ -1,0 +1,168 @@
+#include "launch/plan_report.h"
+
+#include <string.h>
+
+#include "spec/size.h"
+
+enum { COLUMNS = 9, LAYERS_TEXT = 48 };
+
+static const char *const title[COLUMNS] = {"weights", "activations", "scratch", "scoring", "comm",
+                                           "overhead", "total", "cap", "free"};
+
+static void items(const struct plan_rank *r, uint64_t item[COLUMNS])
+{
+    const uint64_t all[COLUMNS] = {r->weights, r->activations, r->scratch,
+                                   r->scoring, r->comm,        r->overhead,
+                                   r->total,   r->cap.bytes,   r->cap.bytes - r->total};
+
+    memcpy(item, all, sizeof all);
+}
+
+/* "embed, 0-43 (12 streamed), head" */
+static void layers_text(const struct plan_rank *r, char *out, size_t size)
+{
+    int n = snprintf(out, size, "%s", r->embed ? "embed" : "");
+
+    if (r->first < r->last)
+        n += snprintf(out + n, size - (size_t)n, "%s%d-%d", n ? ", " : "", r->first, r->last - 1);
+    if (r->streamed)
+        n += snprintf(out + n, size - (size_t)n, " (%d streamed)", r->streamed);
+    if (r->head)
+        snprintf(out + n, size - (size_t)n, "%shead", n ? ", " : "");
+}
+
+static void print_row(FILE *to, const char *rank, const char *layers, int width,
+                      const uint64_t item[COLUMNS], int columns)
+{
+    char text[SIZE_TEXT];
+
+    fprintf(to, "%5s  %-*s", rank, width, layers);
+    for (int i = 0; i < columns; i++)
+        fprintf(to, "  %11s", size_format(item[i], text));
+    fputc('\n', to);
+}
+
+static void print_streaming(FILE *to, const struct plan *p, bool timed)
+{
+    char bytes[SIZE_TEXT];
+
+    for (int r = 0; r < p->ranks; r++) {
+        const struct plan_rank *k = &p->rank[r];
+
+        if (!k->streamed)
+            continue;
+        fprintf(to, "rank %d streams %d of %d layers (%s a wave) in waves of %d microbatch%s", r,
+                k->streamed, k->last - k->first, size_format(k->streamed_bytes, bytes), k->wave,
+                k->wave == 1 ? "" : "es");
+        if (timed)
+            fprintf(to, "; predicted %.1f s, of which %.1f s waiting for layers", k->seconds,
+                    k->stall);
+        fputc('\n', to);
+    }
+}
+
+void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bool timed)
+{
+    int width = 6;
+    uint64_t item[COLUMNS], sum[COLUMNS] = {0};
+    char layers[LAYERS_TEXT], rank[SIZE_TEXT];
+
+    for (int r = 0; r < p->ranks; r++) {
+        layers_text(&p->rank[r], layers, sizeof layers);
+        if ((int)strlen(layers) > width)
+            width = (int)strlen(layers);
+    }
+    fprintf(to, "plan: %d rank%s, %lld microbatch%s of %d window%s (%d tokens), %s, %s\n", p->ranks,
+            p->ranks == 1 ? "" : "s", (long long)p->microbatches, p->microbatches == 1 ? "" : "es",
+            p->microbatch, p->microbatch == 1 ? "" : "s", p->tokens, dtype_name(q->dtype),
+            arithmetic_name(q->arithmetic));
+    fprintf(to, "%5s  %-*s", "rank", width, "layers");
+    for (int i = 0; i < COLUMNS; i++)
+        fprintf(to, "  %11s", title[i]);
+    fputc('\n', to);
+    for (int r = 0; r < p->ranks; r++) {
+        layers_text(&p->rank[r], layers, sizeof layers);
+        snprintf(rank, sizeof rank, "%d", r);
+        items(&p->rank[r], item);
+        print_row(to, rank, layers, width, item, COLUMNS);
+        for (int i = 0; i < COLUMNS; i++)
+            sum[i] += item[i];
+    }
+    if (p->ranks > 1)
+        print_row(to, "all", "", width, sum, COLUMNS - 2);
+    for (int r = 0; r < p->ranks; r++)
+        if (!p->rank[r].cap.given)
+            fprintf(to, "rank %d has no cap: it may use what is free now, %s\n", r,
+                    size_format(p->rank[r].cap.bytes, rank));
+    print_streaming(to, p, timed);
+    if (p->ranks > 1)
+        fprintf(to, "slowest stage: %.0f %% of the time of the mean one\n", 100 / p->balance);
+}
+
+static void add_bytes(cJSON *to, const char *name, uint64_t bytes)
+{
+    cJSON_AddNumberToObject(to, name, (double)bytes); /* exact below 2^53 */
+}
+
+static enum status rank_json(const struct plan_request *q, const struct plan_rank *r, int rank,
+                             bool timed, cJSON *to, struct err *e)
+{
+    static const char *const key[COLUMNS] = {
+        "weights_bytes",  "activations_bytes", "scratch_bytes", "scoring_bytes", "comm_bytes",
+        "overhead_bytes", "planned_bytes",     "cap_bytes",     "free_bytes"};
+    uint64_t item[COLUMNS], runs = 0, without_stall = 0;
+    const int layers[2] = {r->first, r->last - 1};
+
+    items(r, item);
+    cJSON_AddNumberToObject(to, "rank", rank);
+    cJSON_AddItemToObject(to, "layers",
+                          r->first < r->last ? cJSON_CreateIntArray(layers, 2) : cJSON_CreateNull());
+    cJSON_AddBoolToObject(to, "embed", r->embed);
+    cJSON_AddBoolToObject(to, "head", r->head);
+    cJSON_AddNumberToObject(to, "streamed", r->streamed);
+    cJSON_AddNumberToObject(to, "wave", r->wave);
+    for (int i = 0; i < COLUMNS; i++)
+        add_bytes(to, key[i], item[i]);
+    cJSON_AddBoolToObject(to, "cap_given", r->cap.given);
+    add_bytes(to, "bytes_owned", r->owned);
+    add_bytes(to, "streamed_bytes", r->streamed_bytes);
+    cJSON_AddNumberToObject(to, "flops", r->flops);
+    if (timed) {
+        cJSON_AddNumberToObject(to, "predicted_seconds", r->seconds);
+        cJSON_AddNumberToObject(to, "predicted_stall", r->stall);
+    }
+    TRY(plan_smallest_caps(q, rank, &runs, &without_stall, e));
+    add_bytes(to, "smallest_cap_bytes", runs);
+    add_bytes(to, "smallest_cap_without_stall_bytes", without_stall);
+    return OK;
+}
+
+enum status plan_json(const struct plan *p, const struct plan_request *q, bool timed, cJSON **out,
+                      struct err *e)
+{
+    cJSON *root = cJSON_CreateObject(), *ranks = cJSON_AddArrayToObject(root, "ranks");
+    enum status st = ranks ? OK : fail(e, ERR_FIT, "no memory for the plan's JSON");
+
+    cJSON_AddNumberToObject(root, "microbatch_windows", p->microbatch);
+    cJSON_AddNumberToObject(root, "microbatch_tokens", p->tokens);
+    cJSON_AddNumberToObject(root, "microbatches", (double)p->microbatches);
+    cJSON_AddNumberToObject(root, "windows", (double)q->windows);
+    cJSON_AddStringToObject(root, "dtype", dtype_name(q->dtype));
+    cJSON_AddStringToObject(root, "arithmetic", arithmetic_name(q->arithmetic));
+    cJSON_AddNumberToObject(root, "flops", p->flops);
+    cJSON_AddNumberToObject(root, "balance", p->balance);
+    if (timed)
+        cJSON_AddNumberToObject(root, "predicted_seconds", p->seconds);
+    for (int r = 0; st == OK && r < p->ranks; r++) {
+        cJSON *one = cJSON_CreateObject();
+
+        cJSON_AddItemToArray(ranks, one);
+        st = rank_json(q, &p->rank[r], r, timed, one, e);
+    }
+    if (st != OK) {
+        cJSON_Delete(root);
+        root = NULL;
+    }
+    *out = root;
+    return st;
+}

@@ -1,0 +1,18 @@
+/* plan_report.h - the plan as people draw it by hand, and as JSON. */
+#ifndef LAUNCH_PLAN_REPORT_H
+#define LAUNCH_PLAN_REPORT_H
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+
+#include "stage/plan.h"
+
+/* A table: a line a rank and their sum. `timed`: the request's rates are real, so predicted times
+ * are shown. */
+void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bool timed);
+
+/* The same as JSON, with the smallest caps per rank; the caller frees it with cJSON_Delete. */
+MUST_USE enum status plan_json(const struct plan *p, const struct plan_request *q, bool timed,
+                               cJSON **out, struct err *e);
+
+#endif

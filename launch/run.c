@@ -1,0 +1,311 @@
+#include "launch/run.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "launch/rates.h"
+
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The token before a document: BOS, else EOS, of config.json. */
+static int prefix_token(const struct model *m)
+{
+    return m->bos >= 0 ? m->bos : m->eos;
+}
+
+static enum status check_ids(const struct corpus *c, const struct model *m, struct err *e)
+{
+    for (int64_t i = 0; i < c->n; i++)
+        if (c->ids[i] < 0 || c->ids[i] >= m->vocab)
+            return fail(e, ERR_DATA,
+                        "token id %d at position %lld is not in the model's vocabulary of %d (is "
+                        "this the model's tokenizer?)",
+                        c->ids[i], (long long)i, m->vocab);
+    if (c->bos >= m->vocab || prefix_token(m) >= m->vocab)
+        return fail(e, ERR_DATA, "the BOS or EOS token is not in the model's vocabulary of %d",
+                    m->vocab);
+    return OK;
+}
+
+/* Rank 0: the text as ids. Frozen ids do without a tokenizer unless the softmax asks for its width. */
+static enum status read_corpus(struct run *r, const char *data_dir, struct err *e)
+{
+    const struct spec_data *data = &r->spec->data;
+    bool need = data->kind != CORPUS_TOKENS || data->softmax == SOFTMAX_TOKENIZER ||
+                data->bos == BOS_ROW;
+    struct tokenizer *tokenizer = NULL;
+    enum status st = OK;
+
+    if (need)
+        TRY(tokenizer_open(r->choice->tokenizer_dir, &tokenizer, e));
+    st = corpus_read(data, data_dir, tokenizer, &r->corpus, e);
+    tokenizer_close(tokenizer);
+    return st == OK ? check_ids(r->corpus, r->model, e) : st;
+}
+
+static enum status open_files(struct run *r, const char *data_dir, struct err *e)
+{
+    TRY(model_open(r->choice->model_dir, &r->model, e));
+    return r->comm->rank == 0 ? read_corpus(r, data_dir, e) : OK;
+}
+
+enum status run_open(const struct spec *spec, int index, struct comm *comm, const char *data_dir,
+                     struct run **out, struct err *e)
+{
+    struct run *r = calloc(1, sizeof *r);
+    enum status st;
+
+    if (!r)
+        return fail(e, ERR_FIT, "no memory for a run");
+    r->spec = spec;
+    r->choice = &spec->model[index];
+    r->comm = comm;
+    r->kernels = &kernels_cpu;
+    r->started = seconds();
+    st = job_agree(comm, open_files(r, data_dir, e), e);
+    if (st == OK)
+        st = job_share_corpus(comm, &r->corpus, e);
+    if (st == OK)
+        st = windows_make(&spec->data, r->corpus, prefix_token(r->model), &r->windows, e);
+    if (st != OK) {
+        run_close(r);
+        return st;
+    }
+    r->vocab = r->model->vocab;
+    if (spec->data.softmax == SOFTMAX_TOKENIZER && r->corpus->vocab < r->vocab)
+        r->vocab = r->corpus->vocab;
+    *out = r;
+    return OK;
+}
+
+void run_close(struct run *r)
+{
+    if (!r)
+        return;
+    stage_close(r->stage);
+    if (r->device)
+        r->kernels->close(r->device);
+    score_close(r->score);
+    plan_free(r->plan);
+    windows_free(r->windows);
+    corpus_free(r->corpus);
+    model_close(r->model);
+    free(r->cap);
+    free(r->rank);
+    free(r);
+}
+
+/* The cores this rank may use; ranks of one host that may all use all of it share them. */
+static int default_threads(const struct comm *c)
+{
+    cpu_set_t mask;
+    int mine = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
+
+    if (c->local_ranks > 1 && mine == sysconf(_SC_NPROCESSORS_ONLN))
+        mine /= c->local_ranks;
+    return mine > 1 ? mine : 1;
+}
+
+static void fill_request(struct run *r, int ranks)
+{
+    const struct windows *w = r->windows;
+
+    r->request = (struct plan_request){.model = r->model,
+                                       .kernels = r->kernels,
+                                       .dtype = r->choice->dtype,
+                                       .arithmetic = r->choice->arithmetic,
+                                       .threads = r->threads,
+                                       .windows = w->count,
+                                       .len_max = w->len_max,
+                                       .eval_len = w->eval_len,
+                                       .microbatch = r->spec->microbatch,
+                                       .stream = r->spec->stream,
+                                       .rates = rates_nominal(),
+                                       .ranks = ranks,
+                                       .cap = r->cap,
+                                       .n_by_hand = r->choice->n_layers_by_hand,
+                                       .by_hand = r->choice->layers_by_hand};
+}
+
+static bool streams(const struct plan *p)
+{
+    for (int i = 0; i < p->ranks; i++)
+        if (p->rank[i].streamed)
+            return true;
+    return false;
+}
+
+static struct device_options device_options(const struct run *r)
+{
+    return (struct device_options){
+        .dtype = r->choice->dtype,
+        .arithmetic = r->choice->arithmetic,
+        .threads = r->spec->threads ? r->spec->threads : default_threads(r->comm),
+        .isa = r->spec->isa,
+        .local_rank = r->comm->local_rank};
+}
+
+/* Plans; if something must be streamed, plans again with rates measured here, the slowest rank's. */
+static enum status plan_with_rates(struct run *r, struct err *e)
+{
+    struct device_options options = device_options(r);
+    struct plan_rates mine, *all;
+    enum status st;
+
+    TRY(plan_make(&r->request, &r->plan, e));
+    if (!streams(r->plan))
+        return OK;
+    st = rates_measure(r->model, r->kernels, &options, &mine, e);
+    TRY(job_agree(r->comm, st, e));
+    all = calloc((size_t)r->comm->ranks, sizeof *all);
+    if (!all)
+        return fail(e, ERR_FIT, "no memory for the rates of %d ranks", r->comm->ranks);
+    all[0] = mine;
+    st = r->comm->ranks > 1 ? r->comm->ops->gather(r->comm, &mine, all, sizeof mine, e) : OK;
+    for (int i = 1; i < r->comm->ranks; i++) {
+        all[0].flops = all[i].flops < all[0].flops ? all[i].flops : all[0].flops;
+        all[0].read = all[i].read < all[0].read ? all[i].read : all[0].read;
+    }
+    r->request.rates = all[0];
+    free(all);
+    if (st != OK)
+        return st;
+    r->timed = true;
+    plan_free(r->plan);
+    r->plan = NULL;
+    return plan_make(&r->request, &r->plan, e);
+}
+
+static enum status open_device(struct run *r, struct err *e)
+{
+    struct device_options o = device_options(r);
+
+    return r->kernels->open(&o, &r->device, e);
+}
+
+/* The plan reckons with the most threads of any rank. */
+static enum status share_threads(struct run *r, struct err *e)
+{
+    int mine = r->kernels->threads(r->device), *all;
+    enum status st = OK;
+
+    r->threads = mine;
+    if (r->comm->ranks == 1)
+        return OK;
+    all = calloc((size_t)r->comm->ranks, sizeof *all);
+    if (!all)
+        return fail(e, ERR_FIT, "no memory for %d ranks", r->comm->ranks);
+    st = r->comm->ops->gather(r->comm, &mine, all, sizeof mine, e);
+    for (int i = 0; i < r->comm->ranks; i++)
+        r->threads = all[i] > r->threads ? all[i] : r->threads;
+    free(all);
+    return st;
+}
+
+enum status run_plan(struct run *r, struct err *e)
+{
+    uint64_t free_bytes = job_free_memory(r->comm->local_ranks);
+
+    TRY(job_agree(r->comm, open_device(r, e), e));
+    TRY(share_threads(r, e));
+    r->cap = calloc((size_t)r->comm->ranks, sizeof *r->cap);
+    if (!r->cap)
+        return fail(e, ERR_FIT, "no memory for the caps of %d ranks", r->comm->ranks);
+    TRY(job_share_caps(r->comm, &r->choice->caps, free_bytes, r->cap, e));
+    fill_request(r, r->comm->ranks);
+    return plan_with_rates(r, e);
+}
+
+enum status run_plan_only(struct run *r, int ranks, struct err *e)
+{
+    uint64_t free_bytes = job_free_memory(ranks);
+
+    r->threads = r->spec->threads ? r->spec->threads : default_threads(r->comm);
+    r->cap = calloc((size_t)ranks, sizeof *r->cap);
+    if (!r->cap)
+        return fail(e, ERR_FIT, "no memory for the caps of %d ranks", ranks);
+    for (int i = 0; i < ranks; i++) {
+        bool given = i < r->choice->caps.n_ranks && r->choice->caps.rank[i] > 0;
+
+        r->cap[i] = (struct plan_cap){given ? r->choice->caps.rank[i] : free_bytes, given};
+    }
+    fill_request(r, ranks);
+    return plan_make(&r->request, &r->plan, e);
+}
+
+enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t), void *context,
+                     struct err *e)
+{
+    struct stage_request q = {.model = r->model,
+                              .kernels = r->kernels,
+                              .device = r->device,
+                              .plan = r->plan,
+                              .rank = r->comm->rank,
+                              .dtype = r->choice->dtype,
+                              .len_max = r->windows->len_max,
+                              .vocab = r->vocab,
+                              .stall_timeout = r->comm->stall_timeout,
+                              .on_load = on_load,
+                              .context = context};
+    double before = seconds();
+    enum status st;
+
+    job_reset_peak();
+    r->resident = job_resident_bytes();
+    st = r->comm->rank == 0 ? score_open(r->windows, &r->score, e) : OK;
+    if (st == OK)
+        st = stage_open(&q, &r->stage, e);
+    r->load_seconds = seconds() - before;
+    return job_agree(r->comm, st, e);
+}
+
+static enum status gather_ranks(struct run *r, const struct schedule_times *times, struct err *e)
+{
+    struct run_rank mine = {.fault = stage_first_fault(r->stage),
+                            .read = stage_bytes_read(r->stage),
+                            .load = r->load_seconds,
+                            .compute = times->compute,
+                            .wait = times->wait,
+                            .stall = stage_stall(r->stage),
+                            .total = seconds() - r->started};
+    uint64_t peak = job_peak_bytes();
+
+    mine.peak = peak > r->resident ? peak - r->resident : 0;
+    snprintf(mine.host, sizeof mine.host, "%s", r->comm->host);
+    snprintf(mine.device, sizeof mine.device, "%s", r->kernels->describe(r->device));
+    snprintf(mine.isa, sizeof mine.isa, "%s", r->kernels->isa(r->device));
+    r->rank = calloc((size_t)r->comm->ranks, sizeof *r->rank);
+    if (!r->rank)
+        return fail(e, ERR_FIT, "no memory for %d ranks", r->comm->ranks);
+    r->rank[0] = mine;
+    return r->comm->ranks > 1 ? r->comm->ops->gather(r->comm, &mine, r->rank, sizeof mine, e) : OK;
+}
+
+enum status run_score(struct run *r, void (*on_score)(void *, struct score *), void *context,
+                      struct err *e)
+{
+    struct schedule_request q = {.stage = r->stage,
+                                 .comm = r->comm,
+                                 .plan = r->plan,
+                                 .windows = r->windows,
+                                 .hidden = r->model->hidden,
+                                 .dtype = r->choice->dtype,
+                                 .score = r->score,
+                                 .on_score = on_score,
+                                 .context = context};
+    struct schedule_times times;
+
+    TRY(schedule_run(&q, &times, e));
+    TRY(checkpoint_unchanged(r->model->checkpoint, e));
+    return gather_ranks(r, &times, e);
+}

@@ -1,0 +1,71 @@
+/* run.h - one model through the whole way: files, ids, windows, plan, weights, scores.
+ *
+ * Every rank makes the same calls. A failure that ranks can still agree on (before the pipeline
+ * runs) comes back on all of them with the message of the lowest rank that failed; one while the
+ * pipeline runs comes back only where it happened, and the caller must end the job.
+ *
+ * Memory: run_open allocates; run_close frees (accepts NULL).
+ * Order:  run_open, run_plan; then run_load, run_score; run_close. */
+#ifndef LAUNCH_RUN_H
+#define LAUNCH_RUN_H
+
+#include "comm/comm.h"
+#include "launch/job.h"
+#include "spec/spec.h"
+#include "stage/plan.h"
+#include "stage/schedule.h"
+#include "stage/score.h"
+#include "stage/stage.h"
+#include "stage/windows.h"
+
+/* What one rank has to say about itself, exchanged at the end. Plain bytes: it travels. */
+struct run_rank {
+    char host[64], device[128], isa[32];
+    struct stage_fault fault;
+    uint64_t peak;         /* bytes above what the process held before its arena */
+    uint64_t read;         /* file bytes */
+    double load, compute, wait, stall, total; /* seconds */
+};
+
+struct run {
+    const struct spec *spec;
+    const struct spec_model *choice;
+    struct comm *comm;
+    const struct kernels *kernels;
+
+    struct model *model;
+    struct corpus *corpus;
+    struct windows *windows;
+    int vocab;          /* softmax width */
+    struct device *device;
+    int threads;        /* the most of any rank: what the plan reckons with */
+
+    struct plan_request request;
+    struct plan_cap *cap; /* [ranks] */
+    struct plan *plan;
+    bool timed;           /* the plan's rates were measured */
+
+    struct stage *stage;
+    struct score *score;  /* rank 0 */
+    uint64_t resident;    /* of the process, before its arena */
+    double started, load_seconds;
+    struct run_rank *rank; /* [ranks], after run_score */
+};
+
+/* Files, ids and windows of model `index`. data_dir: --data-dir or NULL. ranks: the job's, or, to
+ * plan only, any number. */
+MUST_USE enum status run_open(const struct spec *spec, int index, struct comm *comm,
+                              const char *data_dir, struct run **out, struct err *e);
+/* Plans for the ranks of the job; opens the device and asks what it has. */
+MUST_USE enum status run_plan(struct run *r, struct err *e);
+/* Plans for `ranks` ranks that are not here: no device, one process. */
+MUST_USE enum status run_plan_only(struct run *r, int ranks, struct err *e);
+
+MUST_USE enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
+                              void *context, struct err *e);
+/* Scores all windows and gathers what ranks say of themselves. */
+MUST_USE enum status run_score(struct run *r, void (*on_score)(void *, struct score *),
+                               void *context, struct err *e);
+void run_close(struct run *r);
+
+#endif
