@@ -17,22 +17,9 @@
 #include "spec/err.h"
 
 enum tensor_type { /* the names of the file format */
-                   TENSOR_BOOL,
-                   TENSOR_U8,
-                   TENSOR_I8,
-                   TENSOR_F8_E4M3,
-                   TENSOR_F8_E5M2,
-                   TENSOR_U16,
-                   TENSOR_I16,
-                   TENSOR_F16,
-                   TENSOR_BF16,
-                   TENSOR_U32,
-                   TENSOR_I32,
-                   TENSOR_F32,
-                   TENSOR_U64,
-                   TENSOR_I64,
-                   TENSOR_F64,
-                   TENSOR_OTHER /* known to the format, of no use here (F4, F6, E8M0, C64) */
+    TENSOR_BOOL, TENSOR_U8, TENSOR_I8, TENSOR_F8_E4M3, TENSOR_F8_E5M2, TENSOR_U16, TENSOR_I16,
+    TENSOR_F16, TENSOR_BF16, TENSOR_U32, TENSOR_I32, TENSOR_F32, TENSOR_U64, TENSOR_I64,
+    TENSOR_F64, TENSOR_OTHER /* known to the format, of no use here (F4, F6, E8M0, C64) */
 };
 enum { TENSOR_RANK_MAX = 8 };
 
@@ -42,8 +29,8 @@ struct tensor {
     const char *type_name; /* as in the file, for messages */
     int rank;
     uint64_t dim[TENSOR_RANK_MAX]; /* outermost first */
-    int file;                      /* index of the shard */
-    uint64_t offset;               /* bytes from the start of that file */
+    int file;        /* index of the shard */
+    uint64_t offset; /* bytes from the start of that file */
     uint64_t bytes;
 };
 
@@ -61,10 +48,9 @@ const char *checkpoint_file(const struct checkpoint *c, int file); /* base name,
 /* "model.safetensors" or "model.safetensors.index.json": where a missing tensor is missed. */
 const char *checkpoint_name(const struct checkpoint *c);
 
-/* Reads bytes [at, at + bytes) of a tensor to dst. A short read is ERR_IO naming file and tensor.
- */
-MUST_USE enum status checkpoint_read(const struct checkpoint *c, const struct tensor *t,
-                                     uint64_t at, uint64_t bytes, void *dst, struct err *e);
+/* Reads bytes [at, at + bytes) of a tensor to dst. A short read is ERR_IO naming file and tensor. */
+MUST_USE enum status checkpoint_read(const struct checkpoint *c, const struct tensor *t, uint64_t at,
+                                     uint64_t bytes, void *dst, struct err *e);
 /* Has any shard changed size or mtime since it was opened? ERR_IO naming it. */
 MUST_USE enum status checkpoint_unchanged(const struct checkpoint *c, struct err *e);
 

@@ -19,7 +19,7 @@
 
 /* y[T][N] = x[T][K] W[N][K]^T (+ bias[N]). NVFP4 weight: q*s*g. */
 struct linear {
-    const char *name; /* "model.layers.12.mlp.down_proj" */
+    const char *name;           /* "model.layers.12.mlp.down_proj" */
     enum weight_format format;
     int N, K;                   /* out, in */
     const struct tensor *data;  /* NVFP4: U8 [N][K/2], even k in the low nibble; else [N][K] */
@@ -44,10 +44,10 @@ enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
 struct rope {
     enum rope_kind kind;
     double theta, factor;
-    double low_freq_factor, high_freq_factor;      /* llama3 */
-    double original_len;                           /* llama3, yarn */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double original_len;                      /* llama3, yarn */
     double beta_fast, beta_slow, attention_factor; /* yarn; attention_factor scales cos and sin */
-    bool truncate;                                 /* yarn */
+    bool truncate;                            /* yarn */
 };
 
 struct model {
@@ -65,7 +65,7 @@ struct model {
     bool quantizes_input;      /* some linear has input_global != 0 */
     char config_sha256[65];    /* of config.json's bytes */
     struct checkpoint *checkpoint;
-    int n_warnings; /* e.g. fused groups with different g: one line each */
+    int n_warnings;            /* e.g. fused groups with different g: one line each */
     char **warning;
 };
 
