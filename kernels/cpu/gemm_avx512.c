@@ -1,14 +1,7 @@
-/* gemm_avx512.c - matrix half of the AVX-512 variant (F, BW, VL, DQ).
- *
- * Unpacking works on 16 columns at a time: 64 bytes of each of 16 rows of W (128 NVFP4 codes, 32
- * values of 16 bits or 16 of 32) are transposed as dwords, so that vector d holds dword d of every
- * column; each dword then yields 8, 2 or 1 rows of the B panel. */
-#include <immintrin.h>
-#include <string.h>
+/* gemm_avx512.c - matrix half of the AVX-512 variant (F, BW, VL, DQ). */
+#include "kernels/cpu/unpack_avx512.h"
 
-#include "kernels/cpu/cpu.h"
-
-enum { LANES = 16, VECTORS = GEMM_NR / LANES };
+enum { VECTORS = GEMM_NR / LANES };
 
 static void micro(const void *pa, const void *pb, int kc, float *c, size_t ldc, bool first)
 {
@@ -46,50 +39,6 @@ static void micro(const void *pa, const void *pb, int kc, float *c, size_t ldc, 
         }
 }
 
-/* r[i] lane j becomes r[j] lane i. */
-static inline void transpose(__m512i r[LANES])
-{
-    __m512i t[LANES];
-
-#pragma GCC unroll 8
-    for (int i = 0; i < LANES; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < LANES; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < LANES; i += 8)
-#pragma GCC unroll 4
-        for (int j = i; j < i + 4; j++) {
-            t[j] = _mm512_shuffle_i32x4(r[j], r[j + 4], 0x88);
-            t[j + 4] = _mm512_shuffle_i32x4(r[j], r[j + 4], 0xdd);
-        }
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) {
-        r[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
-        r[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd);
-    }
-}
-
-/* Up to 64 bytes from each of `columns` rows, as dwords transposed; what lies beyond is 0. */
-static inline void load_transposed(const uint8_t *from, size_t row_bytes, int columns, int bytes,
-                                   __m512i r[LANES])
-{
-    __mmask64 want = bytes >= 64 ? ~0ull : (1ull << bytes) - 1;
-
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        r[i] = i < columns ? _mm512_maskz_loadu_epi8(want, from + i * row_bytes)
-                           : _mm512_setzero_si512();
-    transpose(r);
-}
-
 static void pack(const float *x, size_t ldx, int kc, void *to)
 {
     float *a = to;
@@ -104,88 +53,24 @@ static void pack(const float *x, size_t ldx, int kc, void *to)
     }
 }
 
-/* The e4m3 scales of up to 8 groups of each column: column j's byte g is byte g % 4 of lane j of
- * s[g / 4]. */
-static inline void load_scales(const uint8_t *from, size_t row_bytes, int columns, int groups,
-                               __m512i s[2])
-{
-    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    __mmask16 want = (__mmask16)((1u << groups) - 1);
-    uint64_t bytes[LANES] __attribute__((aligned(64)));
-
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        _mm_storel_epi64((__m128i *)&bytes[i],
-                         i < columns ? _mm_maskz_loadu_epi8(want, from + i * row_bytes)
-                                     : _mm_setzero_si128());
-    __m512i low = _mm512_load_si512(bytes), high = _mm512_load_si512(bytes + 8);
-
-    s[0] = _mm512_permutex2var_epi32(low, even, high);
-    s[1] = _mm512_permutex2var_epi32(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high);
-}
-
-/* e4m3 bytes in dwords, through f16 with the exponent 8 too small. */
-static inline __m512 widen_e4m3(__m512i byte)
-{
-    __m512i magnitude = _mm512_and_si512(byte, _mm512_set1_epi32(0x7f));
-    __m512i sign = _mm512_and_si512(byte, _mm512_set1_epi32(0x80));
-    __m512i half = _mm512_or_si512(_mm512_slli_epi32(sign, 8), _mm512_slli_epi32(magnitude, 7));
-    __m512 x = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(half)), _mm512_set1_ps(256.0f));
-    __mmask16 nan = _mm512_cmpeq_epi32_mask(magnitude, _mm512_set1_epi32(0x7f));
-
-    return _mm512_castsi512_ps(_mm512_mask_or_epi32(
-        _mm512_castps_si512(x), nan, _mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)));
-}
-
-/* f32 rounded to what bf16 holds (convert.h). */
-static inline __m512 round_bf16(__m512 x)
-{
-    const __m512i high = _mm512_set1_epi32((int)0xffff0000);
-    __m512i u = _mm512_castps_si512(x);
-    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    __m512i up = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-
-    up = _mm512_mask_or_epi32(up, nan, u, _mm512_set1_epi32(0x400000));
-    return _mm512_castsi512_ps(_mm512_and_si512(up, high));
-}
-
 /* Columns n .. n+15 of a B panel. */
 __attribute__((always_inline)) static inline void unpack_nvfp4(const struct weight *w, int n,
                                                                int columns, int k0, int kc,
                                                                bool hf, float *b)
 {
-    const __m512 table =
-        _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f,
-                       -2.0f, -3.0f, -4.0f, -6.0f);
-    const __m512 global = _mm512_set1_ps(w->global_stored);
-    size_t row = (size_t)w->K / 2, scales = (size_t)w->K / NVFP4_GROUP;
-    const uint8_t *data = (const uint8_t *)w->data + n * row + k0 / 2;
-    const uint8_t *scale = w->scale + n * scales + k0 / NVFP4_GROUP;
-
     for (int k = 0; k < kc; k += 8 * NVFP4_GROUP) {
-        int groups = (kc - k) / NVFP4_GROUP < 8 ? (kc - k) / NVFP4_GROUP : 8;
-        __m512i code[LANES], s[2];
+        struct nvfp4_block block;
 
-        load_transposed(data + k / 2, row, columns, groups * 8, code);
-        load_scales(scale + k / NVFP4_GROUP, scales, columns, groups, s);
-        for (int g = 0; g < groups; g++) {
-            __m512i byte = _mm512_srl_epi32(s[g / 4], _mm_cvtsi32_si128(g % 4 * 8));
-            __m512 f = widen_e4m3(byte);
+        load_nvfp4(w, n, columns, k0 + k, k0 + kc, &block);
+        for (int g = 0; g < block.groups; g++) {
+            __m512 factor = group_factor(w, &block, g, hf);
+            float *to = b + (size_t)(k + g * NVFP4_GROUP) * GEMM_NR;
 
-            if (hf)
-                f = w->global_divides ? _mm512_div_ps(f, global) : _mm512_mul_ps(f, global);
-            for (int h = 0; h < 2; h++) {
-                __m512i v = code[2 * g + h];
-                float *to = b + (size_t)(k + g * NVFP4_GROUP + h * 8) * GEMM_NR;
+#pragma GCC unroll 16
+            for (int i = 0; i < NVFP4_GROUP; i++) {
+                __m512i code = _mm512_srli_epi32(block.code[2 * g + i / 8], i % 8 * 4);
 
-#pragma GCC unroll 8
-                for (int j = 0; j < 8; j++) {
-                    __m512 q = _mm512_permutexvar_ps(_mm512_srli_epi32(v, 4 * j), table);
-                    __m512 x = _mm512_mul_ps(q, f);
-
-                    _mm512_store_ps(to + j * GEMM_NR, hf ? round_bf16(x) : x);
-                }
+                _mm512_store_ps(to + i * GEMM_NR, nvfp4_product(code, factor, hf));
             }
         }
     }
@@ -234,8 +119,7 @@ static void unpack_f32(const struct weight *w, int n, int columns, int k0, int k
 static void unpack(const struct weight *w, int n0, int k0, int kc, bool hf, void *panel)
 {
     for (int half = 0; half < GEMM_NR; half += LANES) {
-        int n = n0 + half, left = w->N - n;
-        int columns = left < 0 ? 0 : left < LANES ? left : LANES;
+        int n = n0 + half, columns = columns_left(w, n);
         float *b = (float *)panel + half;
 
         if (w->format == WEIGHT_NVFP4 && hf)
