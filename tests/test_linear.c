@@ -150,6 +150,22 @@ static void check_same_bits(const struct layer_case *c, const unsigned char *y)
     free(part);
 }
 
+/* vdpbf16ps: other bits, the same for any number of threads. */
+static void check_dot(const struct layer_case *c)
+{
+    for (const struct isa *isa = cpu_isas; isa->name; isa++) {
+        if (!isa->usable() || !isa->dot || c->dtype != DTYPE_BF16)
+            continue;
+        unsigned char *y = run_case(c, isa->name, 1, 0, c->T);
+        unsigned char *other = run_case(c, isa->name, 3, 0, c->T);
+
+        check_values(c, y);
+        EXPECT(memcmp(y, other, (size_t)c->T * c->w.N * dtype_bytes(c->dtype)) == 0);
+        free(y);
+        free(other);
+    }
+}
+
 static void check_case(enum dtype t, enum arithmetic a, enum weight_format f, int T, int N, int K,
                        uint64_t *state)
 {
@@ -158,6 +174,7 @@ static void check_case(enum dtype t, enum arithmetic a, enum weight_format f, in
 
     check_values(&c, y);
     check_same_bits(&c, y);
+    check_dot(&c);
     free(y);
     free_case(&c);
 }

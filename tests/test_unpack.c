@@ -109,12 +109,33 @@ static void check_golden(const struct isa *isa)
     }
 }
 
+/* Panels of bf16 pairs hold what the f32 panels hold. */
+static void check_pairs(const struct isa *isa, const struct weight *w, int n0, int k0, int kc,
+                        bool hf)
+{
+    float *truth = must_alloc((size_t)GEMM_NR * kc * sizeof *truth);
+    uint16_t *b = must_alloc((size_t)GEMM_NR * (kc + 1) * sizeof *b);
+
+    gemm_portable.unpack(w, n0, k0, kc, hf, truth);
+    isa->dot->unpack(w, n0, k0, kc, hf, b);
+    for (int k = 0; k < kc; k++)
+        for (int j = 0; j < GEMM_NR; j++)
+            EXPECT((uint32_t)b[(k / 2 * GEMM_NR + j) * 2 + k % 2] << 16 ==
+                   (bits(truth[k * GEMM_NR + j]) & 0xffff0000)); /* only a NaN has more bits */
+    for (int j = 0; kc % 2 && j < GEMM_NR; j++)
+        EXPECT(b[(kc / 2 * GEMM_NR + j) * 2 + 1] == 0);
+    free(truth);
+    free(b);
+}
+
 static void check_panel(const struct isa *isa, const struct weight *w, int n0, int k0, int kc,
                         bool hf)
 {
     float *b = must_alloc((size_t)GEMM_NR * kc * sizeof *b);
     float *truth = must_alloc((size_t)GEMM_NR * kc * sizeof *b);
 
+    if (isa->dot && (w->format == WEIGHT_NVFP4 || w->format == WEIGHT_BF16))
+        check_pairs(isa, w, n0, k0, kc, hf);
     isa->gemm->unpack(w, n0, k0, kc, hf, b);
     gemm_portable.unpack(w, n0, k0, kc, hf, truth);
     EXPECT(memcmp(b, truth, (size_t)GEMM_NR * kc * sizeof *b) == 0);

@@ -32,20 +32,33 @@ static enum status unknown_isa(const char *name, struct err *e)
     return fail(e, ERR_SPEC, "isa: got \"%s\", want one of %s", name, names);
 }
 
-static enum status choose_isa(const char *name, const struct isa **out, struct err *e)
+/* The first usable one, but vdpbf16ps only where it applies and pays. */
+static const struct isa *best_isa(enum dtype t)
 {
-    bool any = strcmp(name, "auto") == 0;
+    for (const struct isa *i = cpu_isas; i->name; i++)
+        if (i->usable() && (!i->dot || (t == DTYPE_BF16 && isa_dot_is_faster(i))))
+            return i;
+    CHECK(!"a variant that is always usable");
+    return NULL;
+}
 
+static enum status choose_isa(const char *name, enum dtype t, const struct isa **out, struct err *e)
+{
+    if (strcmp(name, "auto") == 0) {
+        *out = best_isa(t);
+        return OK;
+    }
     for (const struct isa *i = cpu_isas; i->name; i++) {
-        if (!any && strcmp(name, i->name) != 0)
+        if (strcmp(name, i->name) != 0)
             continue;
-        if (i->usable()) {
-            *out = i;
-            return OK;
-        }
-        if (!any)
+        if (!i->usable())
             return fail(e, ERR_UNAVAILABLE,
                         "isa: %s is not available on this processor (try \"auto\")", name);
+        if (i->dot && t != DTYPE_BF16)
+            return fail(e, ERR_SPEC, "isa: %s is for dtype bfloat16, got %s (try \"auto\")", name,
+                        dtype_name(t));
+        *out = i;
+        return OK;
     }
     return unknown_isa(name, e);
 }
@@ -58,7 +71,7 @@ static enum status open_cpu(const struct device_options *o, struct device **out,
 
     if (o->threads < 0 || o->threads > THREADS_MAX)
         return fail(e, ERR_SPEC, "threads: got %d, want 0 to %d", o->threads, THREADS_MAX);
-    TRY(choose_isa(o->isa ? o->isa : "auto", &isa, e));
+    TRY(choose_isa(o->isa ? o->isa : "auto", o->dtype, &isa, e));
     d = calloc(1, sizeof *d);
     if (!d)
         return fail(e, ERR_FIT, "cpu: out of memory");

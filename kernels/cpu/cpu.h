@@ -81,6 +81,10 @@ extern const struct row_ops rows_portable, rows_avx2, rows_avx512;
 /* The variants in order of preference; NULL name ends the list. */
 extern const struct isa cpu_isas[];
 
+/* Measures (about 5 ms) whether isa->dot beats isa->gemm by a fifth: sums that differ from those of
+ * all other machines must be worth it, and two starts on one machine must choose alike. */
+bool isa_dot_is_faster(const struct isa *isa);
+
 enum { CPU_BRAND = 49 };
 /* "Intel(R) Xeon(R) ...": what the processor calls itself, somewhere in `text`. */
 const char *cpu_brand(char text[CPU_BRAND]);

@@ -1,6 +1,9 @@
 /* isa.c - which instruction-set variants there are, and which this processor has. */
 #include <cpuid.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "kernels/cpu/cpu.h"
 
@@ -10,6 +13,11 @@ static bool has_avx512(void)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 
 /* Every processor with AVX2 and FMA also has F16C. */
@@ -24,11 +32,51 @@ static bool has_x86_64(void)
 }
 
 const struct isa cpu_isas[] = {
+    {"avx512bf16", has_avx512bf16, &gemm_avx512, &rows_avx512, &gemm_avx512bf16},
     {"avx512", has_avx512, &gemm_avx512, &rows_avx512, NULL},
     {"avx2", has_avx2, &gemm_avx2, &rows_avx2, NULL},
     {"portable", has_x86_64, &gemm_portable, &rows_portable, NULL},
     {0},
 };
+
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Least time of one panel product of many; all zeros, which no instruction minds. */
+static double time_micro(const struct gemm_ops *ops, const void *zeros)
+{
+    enum { TRIES = 5, CALLS = 200 };
+    float c[GEMM_MR * GEMM_NR];
+    double best = INFINITY;
+
+    for (int t = 0; t < TRIES; t++) {
+        double start = seconds();
+
+        for (int i = 0; i < CALLS; i++)
+            ops->micro(zeros, zeros, GEMM_KC, c, GEMM_NR, true);
+        best = fmin(best, seconds() - start);
+    }
+    return best;
+}
+
+bool isa_dot_is_faster(const struct isa *isa)
+{
+    size_t bytes = (size_t)GEMM_KC * GEMM_NR * sizeof(float);
+    void *zeros = aligned_alloc(CPU_ALIGN, bytes);
+    bool faster = false;
+
+    if (zeros) {
+        memset(zeros, 0, bytes);
+        faster = time_micro(isa->dot, zeros) * 1.2 < time_micro(isa->gemm, zeros);
+        free(zeros);
+    }
+    return faster;
+}
 
 const char *cpu_brand(char text[CPU_BRAND])
 {
