@@ -45,6 +45,8 @@ static enum status fail_at(const struct json *j, size_t at, struct err *e, const
     if (j->flags & JSON_ARGUMENT)
         return fail(e, j->bad, "%s: %s", j->name, message);
     place_of_offset(j, at, &line, &column);
+    if (j->flags & JSON_LINE)
+        return fail(e, j->bad, "%s:%d: %s", j->name, column, message);
     return fail(e, j->bad, "%s:%d:%d: %s", j->name, line, column, message);
 }
 

@@ -21,7 +21,8 @@ enum json_flags {
     JSON_STRICT = 0,
     JSON_COMMENTS = 1, /* `// ...` to the end of the line is white space */
     JSON_NUL = 2,      /* a \u0000 escape becomes the bytes C0 80 in the string; else refused */
-    JSON_ARGUMENT = 4  /* from the command line: messages give the name without line and column */
+    JSON_ARGUMENT = 4, /* from the command line: messages give the name without line and column */
+    JSON_LINE = 8      /* one line, whose number is in the name: messages give name and column */
 };
 
 struct json;

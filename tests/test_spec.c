@@ -74,7 +74,7 @@ static void test_every_key(void)
         "  'max_memory': {'0': '38GiB', '2': '90GB', 'cpu': 1000},\n"
         "  'layers': [30, 0, 58], 'dtype': 'float16', 'arithmetic': 'w4a4-vllm',\n"
         "  'microbatch': 4, 'threads': 8, 'isa': 'avx2', 'backend': 'cpu',\n"
-        "  'transport': 'mpi', 'stall_timeout': 0.5, 'out': 'run/1',\n"
+        "  'transport': 'mpi', 'stream': 'never', 'stall_timeout': 0.5, 'out': 'run/1',\n"
         "  'trust_remote_code': true, 'load_fn': 'x' }",
         NULL);
     const struct spec_model *m = &s->model[0];
@@ -92,7 +92,7 @@ static void test_every_key(void)
     EXPECT(m->caps.rank[2] == UINT64_C(90000000000));
     EXPECT(m->n_layers_by_hand == 3 && m->layers_by_hand[0] == 30 && m->layers_by_hand[1] == 0);
     EXPECT(s->microbatch == 4 && s->threads == 8 && s->backend == BACKEND_CPU);
-    EXPECT(s->transport == TRANSPORT_MPI);
+    EXPECT(s->transport == TRANSPORT_MPI && s->stream == STREAM_NEVER);
     EXPECT_TEXT(s->isa, "avx2");
     EXPECT_TEXT(s->out, "run/1");
     EXPECT_NEAR(s->stall_timeout, 0.5, 0);
@@ -236,7 +236,7 @@ static void test_sha256(void)
 {
     static const char *const same[] = {"max_memory.0=1GiB", "threads=2", "layers=[1]", "label=x",
                                        "model_dir=/elsewhere/m", "data.text=b/a", "out=o",
-                                       "isa=portable", "backend=cpu", "microbatch=3"};
+                                       "stream=always", "isa=portable", "backend=cpu", "microbatch=3"};
     static const char *const other[] = {
         "data.text=b",          "data.jsonl=a",      "data.eval_len=65",  "data.eval_stride=63",
         "data.max_rows=1",      "data.bos=none",     "data.score=rolling", "data.softmax=tokenizer",
