@@ -68,8 +68,8 @@ enum status file_read_whole(const char *path, size_t max_bytes, enum status too_
     else if (S_ISDIR(st.st_mode))
         code = fail(e, ERR_NO_INPUT, "%s: got a folder, want a file", path);
     else
-        code = read_all(fd, path, max_bytes, too_big,
-                        S_ISREG(st.st_mode) ? (size_t)st.st_size : 0, text, bytes, e);
+        code = read_all(fd, path, max_bytes, too_big, S_ISREG(st.st_mode) ? (size_t)st.st_size : 0,
+                        text, bytes, e);
     close(fd);
     if (code != OK) {
         free(*text);

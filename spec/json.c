@@ -188,8 +188,8 @@ static enum status check_duplicates(const struct json *j, const cJSON *item, str
 }
 
 /* Takes over `text`. */
-static enum status open_text(const char *name, char *text, size_t bytes, int flags,
-                             enum status bad, struct json **out, struct err *e)
+static enum status open_text(const char *name, char *text, size_t bytes, int flags, enum status bad,
+                             struct json **out, struct err *e)
 {
     struct json *j = calloc(1, sizeof *j);
     size_t nul_escapes = 0;
@@ -322,9 +322,10 @@ static const char *got(const cJSON *item, char out[GOT_TEXT])
     else if (cJSON_IsBool(item))
         snprintf(out, GOT_TEXT, "%s", cJSON_IsTrue(item) ? "true" : "false");
     else
-        snprintf(out, GOT_TEXT, "%s", cJSON_IsObject(item)  ? "an object"
-                                      : cJSON_IsArray(item) ? "an array"
-                                                            : "null");
+        snprintf(out, GOT_TEXT, "%s",
+                 cJSON_IsObject(item)  ? "an object"
+                 : cJSON_IsArray(item) ? "an array"
+                                       : "null");
     return out;
 }
 

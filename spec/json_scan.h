@@ -17,11 +17,11 @@ enum {
 struct json_scan {
     char *text; /* comments are blanked in place, so offsets stay */
     size_t bytes;
-    int flags;       /* enum json_flags */
-    size_t stop;     /* number of the value to find, 0 = the root; SIZE_MAX = scan it all */
-    size_t at;       /* where it is; on failure: where it went wrong */
-    size_t values;   /* begun so far */
-    size_t place;    /* of value `stop`: its key, or itself where it has none */
+    int flags;     /* enum json_flags */
+    size_t stop;   /* number of the value to find, 0 = the root; SIZE_MAX = scan it all */
+    size_t at;     /* where it is; on failure: where it went wrong */
+    size_t values; /* begun so far */
+    size_t place;  /* of value `stop`: its key, or itself where it has none */
     size_t nul_escapes;
     char wrong[160]; /* on failure: "got X, want Y" */
 };

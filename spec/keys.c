@@ -32,9 +32,9 @@ static const char *const transport_choice[] = {[TRANSPORT_AUTO] = "auto",
                                                [TRANSPORT_LOOP] = "loop",
                                                NULL};
 
-#define DATA(member) .field = offsetof(struct spec_data, member), .in = IN_DATA | IN_DATA_FILE
+#define DATA(member)  .field = offsetof(struct spec_data, member), .in = IN_DATA | IN_DATA_FILE
 #define MODEL(member) .field = offsetof(struct spec_model, member)
-#define RUN(member) .field = offsetof(struct spec, member), .in = IN_SPEC | IN_DATA_FILE
+#define RUN(member)   .field = offsetof(struct spec, member), .in = IN_SPEC | IN_DATA_FILE
 
 static const struct spec_key table[] = {
     {"data", "object", "required", "the data.* keys below (one-file form)", .form = FORM_DATA,
@@ -83,8 +83,9 @@ static const struct spec_key table[] = {
      .in = IN_SPEC | IN_MODEL | IN_OPTIONS, MODEL(n_layers_by_hand)},
     {"microbatch", "integer", "0", "windows in a microbatch; 0 = by the plan", .form = FORM_INT,
      .min = 0, .max = 65536, RUN(microbatch)},
-    {"stream", "choice", "auto", "read layers again for each wave: auto (if need be) | never | always",
-     .form = FORM_CHOICE, .choice = stream_choice, RUN(stream)},
+    {"stream", "choice", "auto",
+     "read layers again for each wave: auto (if need be) | never | always", .form = FORM_CHOICE,
+     .choice = stream_choice, RUN(stream)},
     {"threads", "integer", "0", "of a CPU rank; 0 = the cores it may use", .form = FORM_INT,
      .min = 0, .max = 4096, RUN(threads)},
     {"isa", "text", "auto", "variant of the CPU backend (--version lists them)", .form = FORM_LINE,
@@ -103,12 +104,30 @@ enum { KEYS = sizeof table / sizeof *table };
 /* What the files of other evaluation tools and the loading options of Hugging Face hold that says
  * how those tools do their work, not what is measured. */
 static const char *const foreign[] = {
-    "load_fn",           "fwd_fn",          "tokenize_fn",         "out_logits",
-    "trust_remote_code", "device_map",      "attn_implementation", "low_cpu_mem_usage",
-    "use_safetensors",   "use_cache",       "local_files_only",    "cache_dir",
-    "token",             "tp_plan",         "offload_folder",      "offload_state_dict",
-    "offload_buffers",   "display_rows",    "display_eval_len",    "dataset_display_name",
-    "override_bpw_head", "override_bpw_layer", "override_vram_bits", "use_fast",
+    "load_fn",
+    "fwd_fn",
+    "tokenize_fn",
+    "out_logits",
+    "trust_remote_code",
+    "device_map",
+    "attn_implementation",
+    "low_cpu_mem_usage",
+    "use_safetensors",
+    "use_cache",
+    "local_files_only",
+    "cache_dir",
+    "token",
+    "tp_plan",
+    "offload_folder",
+    "offload_state_dict",
+    "offload_buffers",
+    "display_rows",
+    "display_eval_len",
+    "dataset_display_name",
+    "override_bpw_head",
+    "override_bpw_layer",
+    "override_vram_bits",
+    "use_fast",
 };
 
 const struct spec_key *spec_keys(int *n)

@@ -38,11 +38,11 @@ struct reader {
     struct spec_owner *owner;
     struct spec *s; /* &owner->spec */
     int n_sources;
-    struct source *source;    /* [2 + n_set] */
-    int layer;                /* grows with every layer: shared keys, own keys, each --set */
-    struct setter run[SPEC_KEYS_MAX]; /* of data and run keys */
+    struct source *source; /* [2 + n_set] */
+    int layer;             /* grows with every layer: shared keys, own keys, each --set */
+    struct setter run[SPEC_KEYS_MAX];      /* of data and run keys */
     struct setter (*model)[SPEC_KEYS_MAX]; /* [n_models] */
-    const cJSON **model_item; /* [n_models]: the model's object, for messages */
+    const cJSON **model_item;              /* [n_models]: the model's object, for messages */
     const struct source *model_source, *data_source;
 };
 

@@ -74,15 +74,16 @@ static enum status read_choice(const struct source *src, const struct spec_key *
             return OK;
         }
         n += (size_t)snprintf(want + n, sizeof want - n, "%s%s",
-                              i == 0                ? ""
+                              i == 0             ? ""
                               : k->choice[i + 1] ? ", "
-                                                    : " or ",
+                                                 : " or ",
                               k->choice[i]);
         CHECK(n < sizeof want);
     }
     if (strcmp(k->name, "dtype") == 0 && strcmp(text, "auto") == 0)
-        return json_fail(src->doc, item, e, "%s: got \"auto\", want %s (the number depends on it: "
-                                            "take \"torch_dtype\" or \"dtype\" of config.json)",
+        return json_fail(src->doc, item, e,
+                         "%s: got \"auto\", want %s (the number depends on it: "
+                         "take \"torch_dtype\" or \"dtype\" of config.json)",
                          what, want);
     return json_fail(src->doc, item, e, "%s: got \"%.64s\", want %s", what, text, want);
 }

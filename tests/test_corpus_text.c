@@ -1,7 +1,7 @@
 // links: spec loader
-/* Proves which text is scored before it becomes ids: plain files, JSONL rows, WikiText-2 against the
- * rows, bytes and hash that Hugging Face datasets gives; where invalid UTF-8 starts, as Python says;
- * and words as Python's re.split(r"\s+") counts them. */
+/* Proves which text is scored before it becomes ids: plain files, JSONL rows, WikiText-2 against
+ * the rows, bytes and hash that Hugging Face datasets gives; where invalid UTF-8 starts, as Python
+ * says; and words as Python's re.split(r"\s+") counts them. */
 #include "loader/corpus_text.h"
 
 #include <unistd.h>
@@ -71,11 +71,32 @@ static void test_words(void)
         {"a b", 2},
         {" a  b\n", 4},
         {"a\t\n\v\f\r b", 2},
-        {"a\x1c" "b\x1d" "c\x1e" "d\x1f" "e", 5},
-        {"a\xc2\x85" "b\xc2\xa0" "c", 3},                  /* U+0085, U+00A0 */
-        {"a\xe1\x9a\x80" "b\xe2\x80\x80\xe2\x80\x8a" "c", 3}, /* U+1680, U+2000 U+200A */
-        {"a\xe2\x80\xa8" "b\xe2\x80\xa9" "c\xe2\x80\xaf" "d\xe2\x81\x9f" "e\xe3\x80\x80" "f", 6},
-        {"a\xe2\x80\x8b" "b\xef\xbb\xbf" "c\xe1\xa0\x8e" "d", 1}, /* U+200B, FEFF, 180E: none */
+        {"a\x1c"
+         "b\x1d"
+         "c\x1e"
+         "d\x1f"
+         "e",
+         5},
+        {"a\xc2\x85"
+         "b\xc2\xa0"
+         "c",
+         3}, /* U+0085, U+00A0 */
+        {"a\xe1\x9a\x80"
+         "b\xe2\x80\x80\xe2\x80\x8a"
+         "c",
+         3}, /* U+1680, U+2000 U+200A */
+        {"a\xe2\x80\xa8"
+         "b\xe2\x80\xa9"
+         "c\xe2\x80\xaf"
+         "d\xe2\x81\x9f"
+         "e\xe3\x80\x80"
+         "f",
+         6},
+        {"a\xe2\x80\x8b"
+         "b\xef\xbb\xbf"
+         "c\xe1\xa0\x8e"
+         "d",
+         1}, /* U+200B, FEFF, 180E: none */
         {"\xc3\x85\xc3\xa0 \xe4\xbd\xa0", 2},
     };
 
@@ -132,7 +153,8 @@ static void test_plain(void)
 
 /* ---- JSONL ----------------------------------------------------------------------------------- */
 
-#define ROWS "{\"text\": \"a b\", \"n\": 1}\n\n  \r\n{\"text\": \"\"}\n{\"text\": \"\\u00e9\\u0000x\"}"
+#define ROWS                                                                                       \
+    "{\"text\": \"a b\", \"n\": 1}\n\n  \r\n{\"text\": \"\"}\n{\"text\": \"\\u00e9\\u0000x\"}"
 
 static void test_jsonl(void)
 {
@@ -161,8 +183,9 @@ static void test_wrong_jsonl(void)
     } wrong[] = {
         {"{\"text\": \"a\"}\n{\"txt\": \"a\"}\n",
          "a.jsonl:2:1: no \"text\": want the text under this key (or another text_column)"},
-        {"{\"text\": \"a\"}\n{\"text\": \"a\"\n", "a.jsonl:2:13: got the end of the text, want ',' or "
-                                                  "'}'"},
+        {"{\"text\": \"a\"}\n{\"text\": \"a\"\n",
+         "a.jsonl:2:13: got the end of the text, want ',' or "
+         "'}'"},
         {"[\"a\"]", "a.jsonl:1:1: want an object, {...}, in every line"},
         {"{\"text\": null}", "a.jsonl:1:2: text: got null, want a string"},
         {"{\"text\": \"a\xff\"}", "a.jsonl: byte 11 (0xff): not valid UTF-8"},
@@ -222,9 +245,10 @@ static void test_wrong_wiki2(void)
     const struct spec_data data = {.kind = CORPUS_WIKI2};
 
     unsetenv("NVFP4_PPL_DATA");
-    expect_wrong(&data, NULL, ERR_NO_INPUT,
-                 "dataset \"wiki2\": where is wiki.test.raw, the raw test split of WikiText-2? (name "
-                 "the file or its folder with --data-dir or NVFP4_PPL_DATA)");
+    expect_wrong(
+        &data, NULL, ERR_NO_INPUT,
+        "dataset \"wiki2\": where is wiki.test.raw, the raw test split of WikiText-2? (name "
+        "the file or its folder with --data-dir or NVFP4_PPL_DATA)");
     expect_wrong(&data, ".", ERR_NO_INPUT,
                  "dataset \"wiki2\": ./wiki.test.raw is not there (put the raw test split of "
                  "WikiText-2 there, or name the file or its folder with --data-dir or "

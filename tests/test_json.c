@@ -35,10 +35,24 @@ static void refuse(const char *text, size_t bytes, int flags, const char *messag
 static void test_grammar(void)
 {
     static const char *const good[] = {
-        "{}", "[]", " null ", "true", "false", "0", "-0", "-1.5e-3", "1E+2", "\"\"",
-        "\"a\\n\\u00e9\"", "\"\\ud83d\\ude00\"", "[1,[2,[3]],{}]",
-        "{\"a\":{\"a\":1},\"b\":[{\"a\":2}]}", "\t\r\n[ ]\n",
-        "\"\xf0\x9f\x98\x80\"", "\"\x7f\"", "\"\\/\"",
+        "{}",
+        "[]",
+        " null ",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "-1.5e-3",
+        "1E+2",
+        "\"\"",
+        "\"a\\n\\u00e9\"",
+        "\"\\ud83d\\ude00\"",
+        "[1,[2,[3]],{}]",
+        "{\"a\":{\"a\":1},\"b\":[{\"a\":2}]}",
+        "\t\r\n[ ]\n",
+        "\"\xf0\x9f\x98\x80\"",
+        "\"\x7f\"",
+        "\"\\/\"",
     };
     static const struct {
         const char *text, *message;
@@ -76,8 +90,7 @@ static void test_grammar(void)
         {"{\"a\":1", "t:1:7: got the end of the text, want ',' or '}'"},
         {"[1}", "t:1:3: got '}', want ',' or ']'"},
         {"// no\n1", "t:1:1: got '/', want a value"},
-        {"\xef\xbb\xbf{}",
-         "t:1:1: got a byte order mark, want JSON (save it as plain UTF-8)"},
+        {"\xef\xbb\xbf{}", "t:1:1: got a byte order mark, want JSON (save it as plain UTF-8)"},
         {"\"\xc3\xa9\xff\"", "t:1:3: not valid UTF-8"},
         {"[\"\xed\xa0\x80\"]", "t:1:3: not valid UTF-8"},
         {"[\xc3\xa9]", "t:1:2: got a character beyond ASCII, want a value"},
@@ -146,7 +159,10 @@ static void test_nul(void)
     int line, column;
 
     EXPECT(json_parse("t", text, strlen(text), JSON_NUL, ERR_DATA, &j, &e) == OK);
-    EXPECT_TEXT(json_member(json_root(j), "a\xc0\x80" "b")->valuestring, "x\\u0000\xc0\x80y");
+    EXPECT_TEXT(json_member(json_root(j), "a\xc0\x80"
+                                          "b")
+                    ->valuestring,
+                "x\\u0000\xc0\x80y");
     json_place(j, json_member(json_root(j), "z"), &line, &column);
     EXPECT(line == 1 && column == 33);
     json_close(j);

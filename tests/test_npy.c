@@ -63,9 +63,11 @@ static void test_types(void)
     expect_ids(i4, 0);
     write_npy("a.npy", 1, "{'shape':(3,),'fortran_order':True,\"descr\":'<i8'}", i8, sizeof i8);
     expect_ids(i4, 3);
-    write_npy("a.npy", 2, "{'descr': '<u2', 'fortran_order': False, 'shape': (3,), }", u2, sizeof u2);
+    write_npy("a.npy", 2, "{'descr': '<u2', 'fortran_order': False, 'shape': (3,), }", u2,
+              sizeof u2);
     expect_ids(of_u2, 3);
-    write_npy("a.npy", 3, "{'descr': '<u4', 'fortran_order': False, 'shape': (3,), }", u4, sizeof u4);
+    write_npy("a.npy", 3, "{'descr': '<u4', 'fortran_order': False, 'shape': (3,), }", u4,
+              sizeof u4);
     expect_ids(i4, 3);
 }
 

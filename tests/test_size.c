@@ -24,8 +24,8 @@ static void test_parse(void)
         {"1TiB", UINT64_C(1099511627776)},
         {"1.5GiB", 1610612736},
         {"0.1KB", 100},
-        {"1.0009KiB", 1024},          /* rounded down to whole bytes */
-        {"0.3333333333333KB", 333},   /* digits after the ninth are dropped */
+        {"1.0009KiB", 1024},        /* rounded down to whole bytes */
+        {"0.3333333333333KB", 333}, /* digits after the ninth are dropped */
         {"18446744073709551615", UINT64_MAX},
         {"16777215.999TiB", UINT64_C(18446744072610039988)}, /* 2^64 - ceil(0.001 * 2^40) */
     };

@@ -113,12 +113,11 @@ static void test_pair(void)
     write_file("sub/wiki2_short.json",
                "{ 'tokenize_fn': 'transformers', 'tokenizer_dir': '/path/NVFP4', "
                "'dataset': 'wiki2', 'eval_stride': 256, 'eval_len': 1024, 'max_rows': 5 }");
-    write_file("model.json",
-               "[ { 'load_fn': 'transformers_tp', 'fwd_fn': 'transformers_auto', "
-               "'label': 'NVFP4 (Transformers)',\n"
-               "    'model_dir': [ '/path/NVFP4', { 'torch_dtype': 'bfloat16', "
-               "'trust_remote_code': true, "
-               "'max_memory': { '0': '38GiB', '1': '90GiB' } } ] } ]");
+    write_file("model.json", "[ { 'load_fn': 'transformers_tp', 'fwd_fn': 'transformers_auto', "
+                             "'label': 'NVFP4 (Transformers)',\n"
+                             "    'model_dir': [ '/path/NVFP4', { 'torch_dtype': 'bfloat16', "
+                             "'trust_remote_code': true, "
+                             "'max_memory': { '0': '38GiB', '1': '90GiB' } } ] } ]");
     EXPECT(spec_read(&from, &s, &e) == OK);
     EXPECT(s->data.kind == CORPUS_WIKI2 && s->data.path == NULL);
     EXPECT(s->data.eval_stride == 256 && s->data.eval_len == 1024 && s->data.max_rows == 5);
@@ -234,18 +233,19 @@ static void test_same_twice(void)
 /* The hash changes with what changes the number, and with nothing else. */
 static void test_sha256(void)
 {
-    static const char *const same[] = {"max_memory.0=1GiB", "threads=2", "layers=[1]", "label=x",
-                                       "model_dir=/elsewhere/m", "data.text=b/a", "out=o",
-                                       "stream=always", "isa=portable", "backend=cpu", "microbatch=3"};
+    static const char *const same[] = {
+        "max_memory.0=1GiB",      "threads=2",     "layers=[1]",  "label=x",
+        "model_dir=/elsewhere/m", "data.text=b/a", "out=o",       "stream=always",
+        "isa=portable",           "backend=cpu",   "microbatch=3"};
     static const char *const other[] = {
-        "data.text=b",          "data.jsonl=a",      "data.eval_len=65",  "data.eval_stride=63",
-        "data.max_rows=1",      "data.bos=none",     "data.score=rolling", "data.softmax=tokenizer",
-        "data.joiner=x",        "data.text_column=x", "dtype=float32",     "arithmetic=w4a16-hf",
-        "tokenizer_dir=t",      "model_dir=n"};
+        "data.text=b",     "data.jsonl=a",       "data.eval_len=65",   "data.eval_stride=63",
+        "data.max_rows=1", "data.bos=none",      "data.score=rolling", "data.softmax=tokenizer",
+        "data.joiner=x",   "data.text_column=x", "dtype=float32",      "arithmetic=w4a16-hf",
+        "tokenizer_dir=t", "model_dir=n"};
     struct spec *base = read_spec(GOOD, NULL), *s;
 
-    struct spec *dot = read_spec("{'model_dir': 'sub/m/.', 'data': {'text': 'a', 'eval_len': 64}}",
-                                 NULL);
+    struct spec *dot =
+        read_spec("{'model_dir': 'sub/m/.', 'data': {'text': 'a', 'eval_len': 64}}", NULL);
 
     EXPECT_TEXT(dot->model[0].label, "m");
     EXPECT_TEXT(dot->sha256, base->sha256);
@@ -273,16 +273,12 @@ static const struct wrong {
     enum status code;
     const char *message;
 } wrong_spec[] = {
-    {"", NULL, ERR_SPEC,
-     "spec.json:1:1: got the end of the text, want a value"},
-    {"[]", NULL, ERR_SPEC,
-     "spec.json:1:1: the spec: want an object, {...}"},
-    {"{'model_dir': 'm',}", NULL, ERR_SPEC,
-     "spec.json:1:19: got '}', want a key in double quotes"},
+    {"", NULL, ERR_SPEC, "spec.json:1:1: got the end of the text, want a value"},
+    {"[]", NULL, ERR_SPEC, "spec.json:1:1: the spec: want an object, {...}"},
+    {"{'model_dir': 'm',}", NULL, ERR_SPEC, "spec.json:1:19: got '}', want a key in double quotes"},
     {"{\n  'model_dir': 'm'\n  'data': {}\n}", NULL, ERR_SPEC,
      "spec.json:3:3: got '\"', want ',' or '}'"},
-    {"/* no */ {}", NULL, ERR_SPEC,
-     "spec.json:1:1: got '/', want a value"},
+    {"/* no */ {}", NULL, ERR_SPEC, "spec.json:1:1: got '/', want a value"},
     {"{'model_dir': 'm', 'model_dir': 'n'}", NULL, ERR_SPEC,
      "spec.json:1:20: key \"model_dir\" appears twice in one object"},
     {"{'model_dir': 'm'}", NULL, ERR_SPEC,
@@ -351,11 +347,11 @@ static const struct wrong {
      "spec.json:1:43: torch_dtype: got \"auto\", want bfloat16, float16 or float32 (the number "
      "depends on it: take \"torch_dtype\" or \"dtype\" of config.json)"},
     {"{'model_dir': ['m', {'dtype': 'float32', 'torch_dtype': 'bfloat16'}], 'data': {'text': "
-     "'a'}}", NULL, ERR_SPEC,
-     "spec.json:1:42: torch_dtype: given twice with different values, want one"},
+     "'a'}}",
+     NULL, ERR_SPEC, "spec.json:1:42: torch_dtype: given twice with different values, want one"},
     {"{'model_dir': ['m', {'max_memory': {'0': 1}}], 'data': {'text': 'a'}, 'max_memory': {'0': "
-     "2}}", NULL, ERR_SPEC,
-     "spec.json:1:71: max_memory: given twice with different values, want one"},
+     "2}}",
+     NULL, ERR_SPEC, "spec.json:1:71: max_memory: given twice with different values, want one"},
     {"{'model_dir': [], 'data': {'text': 'a'}}", NULL, ERR_SPEC,
      "spec.json:1:2: model_dir: want a path or [path, {options}]"},
     {"{'model_dir': ['m', 'n'], 'data': {'text': 'a'}}", NULL, ERR_SPEC,
@@ -413,8 +409,8 @@ static const struct wrong {
     {"{'data': {'text': 'a'}, 'models': [{'label': 'x'}]}", NULL, ERR_SPEC,
      "spec.json:1:36: no \"model_dir\": want the model's folder"},
     {"{'data': {'text': 'a'}, 'models': [{'model_dir': 'm', 'label': 'x'}, {'model_dir': 'n', "
-     "'label': 'x'}]}", NULL, ERR_SPEC,
-     "spec.json:1:70: label \"x\" is another model's too, want each its own"},
+     "'label': 'x'}]}",
+     NULL, ERR_SPEC, "spec.json:1:70: label \"x\" is another model's too, want each its own"},
     {"{'data': {'text': 'a'}, 'model_dir': 'm', 'models': [{'model_dir': 'm'}]}", NULL, ERR_SPEC,
      "spec.json:1:25: model_dir: \"models\" is given too, want it in each of those"},
     {"{'data': {'text': 'a'}, 'models': [{'model_dir': 'm', 'eval_len': 7}]}", NULL, ERR_SPEC,
@@ -491,10 +487,8 @@ static void test_wrong_pair(void)
          "level, \"models\" or the -m file)"},
         {"{'text': 'a', 'models': []}", "{'model_dir': 'm'}",
          "d.json:1:15: unknown key \"models\" here: want it in the top level of the one-file form"},
-        {"{'text': 'a'}", "[]",
-         "m.json:1:1: got 0 models, want 1 to 256"},
-        {"{'text': 'a'}", "7",
-         "m.json:1:1: the model file: want an object, {...}"},
+        {"{'text': 'a'}", "[]", "m.json:1:1: got 0 models, want 1 to 256"},
+        {"{'text': 'a'}", "7", "m.json:1:1: the model file: want an object, {...}"},
         {"{'text': 'a'}", "[{'model_dir': 'm'},\n {'model_dir': 'n', 'dtpe': 'float32'}]",
          "m.json:2:21: unknown key \"dtpe\" here: the nearest known one is \"dtype\""},
         {"{'text': 'a'}", "{'model_dir': 'm', 'dataset': 'wiki2'}",
@@ -527,13 +521,17 @@ static void test_wrong_source(void)
         const char *message;
     } wrong[] = {
         {{0}, ERR_USAGE, "command line: got no spec, want a spec file, or -d DATA -m MODEL"},
-        {{.data_path = "d"}, ERR_USAGE,
+        {{.data_path = "d"},
+         ERR_USAGE,
          "command line: got -d without -m, want a spec file, or -d DATA -m MODEL"},
-        {{.model_path = "m"}, ERR_USAGE,
+        {{.model_path = "m"},
+         ERR_USAGE,
          "command line: got -m without -d, want a spec file, or -d DATA -m MODEL"},
-        {{.spec_path = "s", .data_path = "d"}, ERR_USAGE,
+        {{.spec_path = "s", .data_path = "d"},
+         ERR_USAGE,
          "command line: got a spec and -d or -m, want one spec, or -d DATA -m MODEL"},
-        {{.spec_path = "none.json"}, ERR_NO_INPUT,
+        {{.spec_path = "none.json"},
+         ERR_NO_INPUT,
          "none.json: cannot be opened: No such file or directory"},
         {{.spec_path = "sub"}, ERR_NO_INPUT, "sub: got a folder, want a file"},
     };
