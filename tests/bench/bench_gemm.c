@@ -1,14 +1,14 @@
-// links: kernels_cpu
+// links: kernels_cpu peak
 /* a6_gemm_bf16, a6_gemm_f32: NVFP4 linear layers as a fraction of the peak of this machine, measured
  * in the same run: f32 FMA for float32, the faster of FMA and vdpbf16ps for bfloat16. The figure is
  * the least over the shapes; all rates are the best of many short repetitions, peak and product in
  * turn, so that both meet the same clock and the same neighbours. */
-#include <immintrin.h>
 #include <time.h>
 
+#include "tests/bench/peak.h"
 #include "tests/cpu_case.h"
 
-enum { CHAINS = 14, PEAK_STEPS = 100000, REPETITIONS = 12 };
+enum { REPETITIONS = 12 };
 
 static double seconds(void)
 {
@@ -16,69 +16,6 @@ static double seconds(void)
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Each runs PEAK_STEPS steps of CHAINS independent chains and returns the flops of one thread. The
- * empty asm keeps every chain in a register. */
-#define PEAK_LOOP(name, isas, vector, start, step, flops)                                          \
-    __attribute__((target(isas))) static double name(void)                                         \
-    {                                                                                              \
-        vector a[CHAINS];                                                                          \
-                                                                                                   \
-        _Pragma("GCC unroll 14") for (int i = 0; i < CHAINS; i++) a[i] = start;                    \
-        for (int k = 0; k < PEAK_STEPS; k++) {                                                     \
-            _Pragma("GCC unroll 14") for (int i = 0; i < CHAINS; i++)                              \
-            {                                                                                      \
-                a[i] = step;                                                                       \
-                __asm__ volatile("" : "+v"(a[i]));                                                 \
-            }                                                                                      \
-        }                                                                                          \
-        return (double)PEAK_STEPS * CHAINS * (flops);                                              \
-    }
-
-PEAK_LOOP(run_fma_512, "avx512f", __m512, _mm512_set1_ps(0.5f),
-          _mm512_fmadd_ps(a[i], _mm512_set1_ps(0.5f), _mm512_set1_ps(0.25f)), 32)
-PEAK_LOOP(run_fma_256, "avx2,fma", __m256, _mm256_set1_ps(0.5f),
-          _mm256_fmadd_ps(a[i], _mm256_set1_ps(0.5f), _mm256_set1_ps(0.25f)), 16)
-PEAK_LOOP(run_dot_512, "avx512f,avx512bf16", __m512, _mm512_set1_ps(0.5f),
-          _mm512_dpbf16_ps(a[i], (__m512bh)_mm512_set1_epi16(0x3f00),
-                           (__m512bh)_mm512_set1_epi16(0x3f00)), 64)
-
-/* GFLOP/s of all threads together. */
-static double rate_of(double (*run)(void), int threads)
-{
-    double start = seconds(), flops = 0;
-
-#pragma omp parallel num_threads(threads) reduction(+ : flops)
-    flops += run();
-    return flops / (seconds() - start) * 1e-9;
-}
-
-struct peaks {
-    double (*fma)(void), (*dot)(void); /* NULL: not on this processor */
-    double fma_rate, dot_rate;         /* best so far */
-};
-
-static struct peaks find_peaks(void)
-{
-    struct peaks p = {0};
-
-    if (__builtin_cpu_supports("avx512f"))
-        p.fma = run_fma_512;
-    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        p.fma = run_fma_256;
-    if (__builtin_cpu_supports("avx512bf16"))
-        p.dot = run_dot_512;
-    if (!p.fma)
-        SKIP("no vector FMA on this processor");
-    return p;
-}
-
-static void measure_peaks(struct peaks *p, int threads)
-{
-    p->fma_rate = fmax(p->fma_rate, rate_of(p->fma, threads));
-    if (p->dot)
-        p->dot_rate = fmax(p->dot_rate, rate_of(p->dot, threads));
 }
 
 static const struct product { int T, K, N; } products[] = {
@@ -98,7 +35,7 @@ static double time_product(struct device *d, const struct product *s, const stru
 }
 
 /* Best rate of each product; the peaks move up beside them. */
-static void measure_dtype(enum dtype t, const struct weight *w, struct peaks *p,
+static void measure_dtype(enum dtype t, const struct weight *w, struct peak *p,
                           double rate[PRODUCTS])
 {
     static const struct work_shape largest = {.tokens = 2048, .len_max = 16, .hidden = 2048,
@@ -117,7 +54,8 @@ static void measure_dtype(enum dtype t, const struct weight *w, struct peaks *p,
         rate[i] = 0;
     for (int r = 0; r < REPETITIONS; r++)
         for (int i = 0; i < PRODUCTS; i++) {
-            measure_peaks(p, kernels_cpu.threads(d));
+            if (!peak_raise(p, kernels_cpu.threads(d)))
+                SKIP("no vector FMA on this processor");
             rate[i] = fmax(rate[i], time_product(d, &products[i], w, x, y));
         }
     kernels_cpu.close(d);
@@ -130,7 +68,7 @@ static void report(const char *name, double peak, const double rate[PRODUCTS])
     double least = INFINITY;
 
     for (int i = 0; i < PRODUCTS; i++) {
-        printf("part %s_%dx%dx%d_gflops %.1f\n", name, products[i].T, products[i].K, products[i].N,
+        printf("part %s_%dx%dx%d_gflops %.1f GFLOP/s\n", name, products[i].T, products[i].K, products[i].N,
                rate[i]);
         least = fmin(least, rate[i]);
     }
@@ -139,17 +77,17 @@ static void report(const char *name, double peak, const double rate[PRODUCTS])
 
 int main(void)
 {
-    struct peaks p = find_peaks();
+    struct peak p = {0};
     uint64_t state = 6;
     struct weight w = random_weight(WEIGHT_NVFP4, 8192, 2048, &state);
     double bf16[PRODUCTS], f32[PRODUCTS];
 
     measure_dtype(DTYPE_BF16, &w, &p, bf16);
     measure_dtype(DTYPE_F32, &w, &p, f32);
-    printf("part peak_fma_gflops %.1f\n", p.fma_rate);
-    printf("part peak_vdpbf16ps_gflops %.1f\n", p.dot_rate);
-    report("a6_gemm_bf16", fmax(p.fma_rate, p.dot_rate), bf16);
-    report("a6_gemm_f32", p.fma_rate, f32);
+    printf("part peak_fma_gflops %.1f GFLOP/s\n", p.fma);
+    printf("part peak_vdpbf16ps_gflops %.1f GFLOP/s\n", p.dot);
+    report("a6_gemm_bf16", fmax(p.fma, p.dot), bf16);
+    report("a6_gemm_f32", p.fma, f32);
     free_weight(&w);
     return 0;
 }
