@@ -147,19 +147,22 @@ void model_close(struct model *m)
     free(o);
 }
 
-/* Good scales are the bytes 0x01 .. 0x7e: positive, finite, not zero. Blocks keep the loop one that
- * the compiler makes wide. */
+/* Good scales are the bytes 0x01 .. 0x7e: positive, finite, not zero. Less 1 and without sign, bad
+ * ones are the largest; a maximum over a block is a loop that the compiler makes wide. */
 static size_t first_bad_scale(const uint8_t *scale, size_t n)
 {
     enum { BLOCK = 4096 };
 
     for (size_t at = 0; at < n; at += BLOCK) {
         size_t end = n - at < BLOCK ? n : at + BLOCK;
-        uint8_t bad = 0;
+        uint8_t worst = 0;
 
-        for (size_t i = at; i < end; i++)
-            bad |= (uint8_t)(scale[i] - 1) > 0x7d;
-        if (!bad)
+        for (size_t i = at; i < end; i++) {
+            uint8_t v = (uint8_t)(scale[i] - 1);
+
+            worst = v > worst ? v : worst;
+        }
+        if (worst <= 0x7d)
             continue;
         while ((uint8_t)(scale[at] - 1) <= 0x7d)
             at++;
