@@ -8,31 +8,39 @@
 
 #include "kernels/cpu/cpu.h"
 
-enum { LANES = 8, TILE_ROWS = 4, TILE_COLUMNS = 2 * LANES };
+enum { LANES = 8 };
 
-/* 4 x 16 of the 8 x 32 block: 8 accumulators, 2 vectors of b and 1 of a fit 16 registers. */
-static void micro_tile(const float *a, const float *b, int kc, float *c, size_t ldc, bool first)
+/* rows x vectors of the block, both constants where it is called. */
+__attribute__((always_inline)) static inline void micro_tile(int rows, int vectors, const float *a,
+                                                             const float *b, int kc, float *c,
+                                                             size_t ldc, bool first)
 {
-    __m256 acc[TILE_ROWS][2];
+    __m256 acc[8][3];
 
-#pragma GCC unroll 4
-    for (int i = 0; i < TILE_ROWS; i++)
-        acc[i][0] = acc[i][1] = _mm256_setzero_ps();
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++)
+            acc[i][j] = _mm256_setzero_ps();
     for (int k = 0; k < kc; k++, a += GEMM_MR, b += GEMM_NR) {
-        __m256 b0 = _mm256_load_ps(b), b1 = _mm256_load_ps(b + LANES);
+        __m256 bk[3];
 
-#pragma GCC unroll 4
-        for (int i = 0; i < TILE_ROWS; i++) {
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++)
+            bk[j] = _mm256_load_ps(b + j * LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
             __m256 ai = _mm256_broadcast_ss(a + i);
 
-            acc[i][0] = _mm256_fmadd_ps(ai, b0, acc[i][0]);
-            acc[i][1] = _mm256_fmadd_ps(ai, b1, acc[i][1]);
+#pragma GCC unroll 3
+            for (int j = 0; j < vectors; j++)
+                acc[i][j] = _mm256_fmadd_ps(ai, bk[j], acc[i][j]);
         }
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < TILE_ROWS; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < 2; j++) {
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++) {
             float *to = c + i * ldc + j * LANES;
 
             if (!first)
@@ -41,13 +49,15 @@ static void micro_tile(const float *a, const float *b, int kc, float *c, size_t 
         }
 }
 
+/* 8 x 32 as twice 4 x 24, whose 12 chains hide the latency of an FMA in 16 registers, and 8 x 8. */
 static void micro(const void *pa, const void *pb, int kc, float *c, size_t ldc, bool first)
 {
     const float *a = pa, *b = pb;
 
-    for (int j = 0; j < GEMM_NR; j += TILE_COLUMNS)
-        for (int i = 0; i < GEMM_MR; i += TILE_ROWS)
-            micro_tile(a + i, b + j, kc, c + i * ldc + j, ldc, first);
+    _Static_assert(GEMM_MR == 8 && GEMM_NR == 32, "the tiles below");
+    micro_tile(4, 3, a, b, kc, c, ldc, first);
+    micro_tile(4, 3, a + 4, b, kc, c + 4 * ldc, ldc, first);
+    micro_tile(8, 1, a, b + 24, kc, c + 24, ldc, first);
 }
 
 /* r[i] lane j becomes r[j] lane i. */
