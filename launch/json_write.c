@@ -2,42 +2,27 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
-/* Bytes of the UTF-8 character at s (shortest form, no surrogates, up to U+10FFFF); 0 = none. */
-static int utf8_length(const unsigned char *s)
+#include "spec/utf8.h"
+
+static void write_string(FILE *f, const char *s)
 {
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    int n = s[0] < 0x80 ? 1 : s[0] >> 5 == 6 ? 2 : s[0] >> 4 == 14 ? 3 : s[0] >> 3 == 30 ? 4 : 0;
-    uint32_t c;
-
-    if (n <= 1)
-        return n;
-    c = s[0] & (0x7fu >> n);
-    for (int i = 1; i < n; i++) {
-        if (s[i] >> 6 != 2) /* also the final NUL */
-            return 0;
-        c = c << 6 | (s[i] & 0x3fu);
-    }
-    return c >= least[n] && c <= 0x10ffff && c >> 11 != 0x1b ? n : 0;
-}
-
-static void write_string(FILE *f, const char *text)
-{
-    const unsigned char *s = (const unsigned char *)text;
+    size_t left = strlen(s), good = utf8_check(s, left);
 
     putc('"', f);
-    while (*s) {
-        int n = utf8_length(s);
+    for (; left > 0; s++, left--) {
+        unsigned char c = (unsigned char)*s;
 
-        if (n == 0)
+        if (good == 0)
             fputs("\\ufffd", f);
-        else if (*s == '"' || *s == '\\')
-            fprintf(f, "\\%c", *s);
-        else if (*s < 0x20 || *s == 0x7f)
-            fprintf(f, "\\u%04x", *s);
+        else if (c == '"' || c == '\\')
+            fprintf(f, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            fprintf(f, "\\u%04x", c);
         else
-            fwrite(s, 1, (size_t)n, f);
-        s += n ? n : 1;
+            putc(c, f);
+        good = good > 0 ? good - 1 : utf8_check(s + 1, left - 1);
     }
     putc('"', f);
 }

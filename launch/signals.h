@@ -3,8 +3,8 @@
  * The callback runs in that thread, so it may lock, allocate and write; it is expected to end the
  * process (partial result, exit 75) within half a second. A further signal ends the process at once
  * with 75; what comes within a quarter of a second of the first is the launcher's copy of it, and
- * is not taken for one. A signal that was ignored when the program started (nohup) stays ignored. PIPE
- * and XFSZ are ignored: writes then fail with an error that has a name.
+ * is not taken for one. A signal that was ignored when the program started (nohup) stays ignored.
+ * PIPE and XFSZ are ignored: writes then fail with an error that has a name.
  *
  * Memory: signals_stop frees (accepts NULL); the signals stay blocked. While the callback runs it
  *         waits, so the process ends there.

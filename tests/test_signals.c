@@ -1,7 +1,8 @@
 // links: launch spec
 // timeout: 30
 /* Signals: each of the four reaches the callback by name, in a process whose other threads
- * compute; a second one ends at once with 75, the launcher's copy does not; what was ignored stays ignored. */
+ * compute; a second one ends at once with 75, the launcher's copy does not; what was ignored stays
+ * ignored. */
 #include "launch/signals.h"
 #include "tests/test.h"
 

@@ -26,8 +26,9 @@ static void *write_many(void *arg)
 
     for (int i = 1; i <= WRITES; i++) {
         struct run_status s = {.state = RUN_RUNNING, .phase = "compute",
-                               .label = "a \"b\" \\ \n\x1f", .model = 1, .models = 1, .windows_done = i, .windows = WRITES,
-                               .tokens = 3 * i, .ppl = 1.0 / 3 + i};
+                               .label = "a \"b\" \\ \n\x1f", .model = 1, .models = 1,
+                               .windows_done = i, .windows = WRITES, .tokens = 3 * i,
+                               .ppl = 1.0 / 3 + i};
 
         EXPECT(status_write(w->file, &s, &e) == OK);
     }
