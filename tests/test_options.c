@@ -121,7 +121,7 @@ static void test_wrong(void)
         {"s.json --treads=2", C "unknown option --treads: the nearest known one is --threads"},
         {"s.json -json a", C "unknown option -json: the nearest known one is --json"},
         {"s.json --no-progress", C "unknown option --no-progress (--help lists them)"},
-        {"-dx.json", C "unknown option -dx.json (--help lists them)"},
+        {"-dx.json", C "unknown option -dx.json: the nearest known one is --json"},
         {"s.json --json", C "--json: got no value, want --json FILE"},
         {"s.json --json --quiet", C "--json: got no value, want --json FILE"},
         {"-d -m m.json", C "--data: got no value, want --data FILE"},
