@@ -131,9 +131,6 @@ static enum status bind_nvfp4(struct bind *b, struct linear *l, bool modelopt, s
 
     l->format = WEIGHT_NVFP4;
     l->global_divides = !modelopt;
-    if (l->K % NVFP4_GROUP != 0)
-        return fail(e, ERR_DATA, "%s: '%s' has rows of %d, NVFP4 wants a multiple of %d",
-                    file_of(b, l->data), l->data->name, l->K, NVFP4_GROUP);
     TRY(want(b, l->data, l->data->type == TENSOR_U8, "U8", (uint64_t)l->N, (uint64_t)l->K / 2, e));
     TRY(need(b, l->name, "weight_scale", &l->scale, e));
     TRY(want(b, l->scale, l->scale->type == TENSOR_F8_E4M3, "F8_E4M3", (uint64_t)l->N,

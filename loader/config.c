@@ -12,7 +12,9 @@
 enum {
     CONFIG_BYTES_MAX = 1 << 20,
     LAYERS_MAX = 4096,
-    DIM_MAX = 1 << 24 /* hidden, ffn, vocab, heads * head_dim */
+    DIM_MAX = 1 << 24,  /* hidden, ffn, vocab, heads * head_dim */
+    HEAD_DIM_MAX = 256, /* what the attention kernels take */
+    DIM_STEP = 16 /* rows of a matrix are multiples of it: a group of NVFP4, a vector register */
 };
 
 static const struct {
@@ -251,12 +253,33 @@ static enum status read_heads(const struct config *c, struct model *m, struct er
                     "%s: hidden_size %d is no multiple of num_attention_heads %d, "
                     "and there is no head_dim",
                     json_name(c->json), m->hidden, m->heads);
-    TRY(read_int_or(c, "head_dim", standard, 2, 1 << 16, &m->head_dim, e));
+    TRY(read_int_or(c, "head_dim", standard, 2, HEAD_DIM_MAX, &m->head_dim, e));
+    if (m->head_dim < 2 || m->head_dim > HEAD_DIM_MAX)
+        return fail(e, ERR_DATA,
+                    "%s: heads of %d, want 2 to %d (hidden_size / num_attention_heads)",
+                    json_name(c->json), m->head_dim, HEAD_DIM_MAX);
     if (m->head_dim % 2 != 0)
         return fail(e, ERR_DATA, "%s: head_dim %d is odd", json_name(c->json), m->head_dim);
     if ((int64_t)m->heads * m->head_dim > DIM_MAX)
         return fail(e, ERR_DATA, "%s: %d heads of %d are more than %d", json_name(c->json),
                     m->heads, m->head_dim, DIM_MAX);
+    return OK;
+}
+
+/* The row lengths of all matrices. */
+static enum status check_steps(const struct config *c, const struct model *m, struct err *e)
+{
+    const struct {
+        const char *name;
+        int dim;
+    } row[] = {{"hidden_size", m->hidden},
+               {"intermediate_size", m->ffn},
+               {"num_attention_heads * head_dim", m->heads * m->head_dim}};
+
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
+        if (row[i].dim % DIM_STEP != 0)
+            return fail(e, ERR_DATA, "%s: %s is %d, want a multiple of %d", json_name(c->json),
+                        row[i].name, row[i].dim, DIM_STEP);
     return OK;
 }
 
@@ -271,6 +294,7 @@ static enum status read_shape(const struct config *c, struct model *m, struct er
     TRY(read_int(c, "num_hidden_layers", 1, LAYERS_MAX, &m->n_layers, e));
     TRY(read_int(c, "vocab_size", 1, DIM_MAX, &m->vocab, e));
     TRY(read_heads(c, m, e));
+    TRY(check_steps(c, m, e));
     if (!eps)
         return fail(e, ERR_DATA, "%s: 'rms_norm_eps' is missing", json_name(c->json));
     TRY(json_double(c->json, eps, "rms_norm_eps", &v, e));
