@@ -58,44 +58,18 @@ static enum status want(const struct bind *b, const struct tensor *t, bool type_
                 tensor_describe(t, got, sizeof got), type, shape);
 }
 
-static float f16_value(uint16_t h)
-{
-    int exponent = h >> 10 & 31, mantissa = h & 1023;
-    float v;
-
-    if (exponent == 31)
-        v = mantissa ? NAN : INFINITY;
-    else
-        v = exponent ? ldexpf((float)(mantissa | 1024), exponent - 25)
-                     : ldexpf((float)mantissa, -24);
-    return h & 0x8000 ? -v : v;
-}
-
-static float bf16_value(uint16_t h)
-{
-    uint32_t bits = (uint32_t)h << 16;
-    float v;
-
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
 /* A global scale: one F32, BF16 or F16 number of shape [] or [1], finite and above 0. */
 static enum status read_scalar(const struct bind *b, const struct tensor *t, float *out,
                                struct err *e)
 {
     char got[128];
-    uint16_t half;
+    uint32_t element = 0;
 
     if (!is_float(t->type) || t->rank > 1 || (t->rank == 1 && t->dim[0] != 1))
         return fail(e, ERR_DATA, "%s: '%s' is %s, want one F32, BF16 or F16", file_of(b, t),
                     t->name, tensor_describe(t, got, sizeof got));
-    if (t->type == TENSOR_F32) {
-        TRY(checkpoint_read(b->m->checkpoint, t, 0, sizeof *out, out, e));
-    } else {
-        TRY(checkpoint_read(b->m->checkpoint, t, 0, sizeof half, &half, e));
-        *out = t->type == TENSOR_F16 ? f16_value(half) : bf16_value(half);
-    }
+    TRY(checkpoint_read(b->m->checkpoint, t, 0, t->bytes, &element, e));
+    *out = tensor_float(t->type, &element);
     if (!(isfinite(*out) && *out > 0 && isfinite(1 / *out) && 1 / *out > 0))
         return fail(e, ERR_DATA, "%s: '%s' is %g, want a finite number above 0", file_of(b, t),
                     t->name, (double)*out);

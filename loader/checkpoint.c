@@ -333,6 +333,37 @@ const char *checkpoint_fingerprint(const struct checkpoint *c)
     return c->fingerprint;
 }
 
+/* Sign, exponent and mantissa of an F16 into those of an F32; a subnormal is mantissa * 2^-24. */
+static uint32_t widen_f16(uint32_t h)
+{
+    uint32_t sign = (h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 1023, bits;
+    float subnormal = (float)mantissa * 0x1p-24f;
+
+    if (exponent == 31)
+        return sign | 0x7f800000 | mantissa << 13;
+    if (exponent)
+        return sign | (exponent + 112) << 23 | mantissa << 13;
+    memcpy(&bits, &subnormal, sizeof bits);
+    return sign | bits;
+}
+
+float tensor_float(enum tensor_type type, const void *element)
+{
+    uint16_t half;
+    uint32_t bits;
+    float v;
+
+    CHECK(type == TENSOR_BF16 || type == TENSOR_F16 || type == TENSOR_F32);
+    if (type == TENSOR_F32) {
+        memcpy(&bits, element, sizeof bits);
+    } else {
+        memcpy(&half, element, sizeof half);
+        bits = type == TENSOR_F16 ? widen_f16(half) : (uint32_t)half << 16;
+    }
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
 const char *tensor_describe(const struct tensor *t, char *out, int size)
 {
     int n = snprintf(out, (size_t)size, "%s [", t->type_name);

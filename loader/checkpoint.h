@@ -57,6 +57,9 @@ MUST_USE enum status checkpoint_unchanged(const struct checkpoint *c, struct err
 /* SHA-256 over shard names, sizes and headers: which weights these are, without reading them. */
 const char *checkpoint_fingerprint(const struct checkpoint *c);
 
+/* One element of BF16, F16 or F32, exactly. */
+float tensor_float(enum tensor_type type, const void *element);
+
 /* "F8_E4M3 [7168, 128]" for messages; returns out. */
 const char *tensor_describe(const struct tensor *t, char *out, int size);
 

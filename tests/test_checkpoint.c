@@ -145,8 +145,31 @@ static void test_many(void)
     folder_clear();
 }
 
+/* All F16 values against their definition; BF16 and F32 are bits of an F32. */
+static void test_float(void)
+{
+    static const uint16_t bf16 = 0xc0a0;
+    static const float f32 = 1.25f;
+
+    for (unsigned h = 0; h < 0x10000; h++) {
+        uint16_t half = (uint16_t)h;
+        int exponent = h >> 10 & 31, mantissa = h & 1023;
+        double want = exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24);
+        float got = tensor_float(TENSOR_F16, &half);
+
+        if (exponent == 31)
+            EXPECT(mantissa ? isnan(got) : isinf(got));
+        else
+            EXPECT(got == (h & 0x8000 ? -want : want));
+        EXPECT(!signbit(got) == !(h & 0x8000));
+    }
+    EXPECT(tensor_float(TENSOR_BF16, &bf16) == -5);
+    EXPECT(tensor_float(TENSOR_F32, &f32) == 1.25f);
+}
+
 int main(void)
 {
+    test_float();
     folder_make();
     test_one_file();
     test_shards();

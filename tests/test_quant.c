@@ -1,8 +1,8 @@
 // links: loader spec
 /* What the quantization config says about the input of a matrix: compressed-tensors groups by exact
  * name, pattern and class, ignored ones, presets, ModelOpt's algorithms for all and by layer. */
+#include "folder.h"
 #include "loader/quant.h"
-#include "test.h"
 
 #define FP4       "\"num_bits\":4,\"type\":\"float\",\"group_size\":16"
 #define WEIGHTS   "\"weights\":{" FP4 ",\"dynamic\":false}"
@@ -97,6 +97,39 @@ static const char *outcome(const char *config, const char *module, struct err *e
                              : "input";
 }
 
+/* Older ModelOpt exports say it in hf_quant_config.json alone; config.json wins where both speak.
+ */
+static void test_own_file(void)
+{
+    static const char own[] =
+        "{\"producer\":{\"name\":\"modelopt\"},\"quantization\":{\"quant_algo\":"
+        "\"NVFP4\",\"kv_cache_quant_algo\":\"FP8\",\"group_size\":16,"
+        "\"exclude_modules\":[\"lm_head\"]}}";
+    static const char *const config[] = {
+        "{\"quantization_config\":null}",
+        "{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"W4A16_NVFP4\"}}"};
+
+    for (int i = 0; i < 2; i++) {
+        struct config c = {0};
+        struct quant *q;
+        struct input_rule rule;
+        struct err e;
+
+        folder_write("hf_quant_config.json", own, strlen(own));
+        EXPECT(json_parse("c", config[i], strlen(config[i]), JSON_STRICT, ERR_DATA, &c.json, &e) ==
+               OK);
+        EXPECT(quant_open(folder, &c, &q, &e) == OK && q);
+        EXPECT(quant_input(q, "a.up", "Linear", &rule, &e) == OK);
+        EXPECT(rule.known && rule.quantized == (i == 0));
+        EXPECT(quant_has_kv_cache(q) == (i == 0));
+        quant_close(q);
+        folder_clear();
+        EXPECT(quant_open(folder, &c, &q, &e) == OK && (q == NULL) == (i == 0));
+        quant_close(q);
+        config_close(&c);
+    }
+}
+
 int main(void)
 {
     int failures = 0;
@@ -110,6 +143,8 @@ int main(void)
             failures++;
         }
     }
+    folder_make();
+    test_own_file();
     quant_close(NULL);
     return failures > 0;
 }
