@@ -150,11 +150,13 @@ static void check_panel(const struct isa *isa, const struct weight *w, int n0, i
     free(truth);
 }
 
-/* Row n has scale byte n in all its groups, column k code k % 16: every product there is. */
+/* Row n has scale byte n in all its groups, column k code k % 16: every product there is. The last
+ * two globals make ties of the rounding to bf16, to an even and to an odd neighbour. */
 static void check_all_products(const struct isa *isa)
 {
     static const struct { float global; bool divides; } globals[] = {
-        {1, true}, {1234.5f, true}, {0.3f, true}, {0.00037f, false}, {1.7e-30f, false}};
+        {1, true}, {1234.5f, true}, {0.3f, true}, {0.00037f, false}, {1.7e-30f, false},
+        {257.0f / 256, false}, {259.0f / 256, false}};
     uint8_t data[256 * 8], scale[256];
     struct weight w = {.format = WEIGHT_NVFP4, .N = 256, .K = 16, .data = data, .scale = scale};
 
