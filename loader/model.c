@@ -73,7 +73,7 @@ static enum status add_warnings(struct model *m, const struct bind *b, struct er
         TRY(warn(m, e, "a quantized KV cache is described: not applied"));
     if (b->n_unspoken)
         TRY(warn(m, e,
-                 "the quantization config does not speak of %d NVFP4 matrices (first: '%s'): "
+                 "no quantization config speaks of %d NVFP4 matrices (first: '%s'): "
                  "their input is never quantized",
                  b->n_unspoken, b->unspoken));
     return warn_fused(m, e);

@@ -407,7 +407,7 @@ static void check_warnings(void)
     expect_warning(&t, "a quantized KV cache is described: not applied");
     tiny_make(&t);
     tiny_edit(&t, "[\"lm_head\"]", "[\"lm_head\", \"re:.*mlp[.](up|down)_proj$\"]");
-    expect_warning(&t, "the quantization config does not speak of 2 NVFP4 matrices (first: "
+    expect_warning(&t, "no quantization config speaks of 2 NVFP4 matrices (first: "
                        "'model.layers.0.mlp.up_proj'): their input is never quantized");
     tiny_make(&t);
     tiny_edit(&t, "LlamaForCausalLM", "MistralForCausalLM");
