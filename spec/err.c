@@ -5,12 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A message stays one line whatever a file name or a key holds. */
+#include "spec/utf8.h"
+
+/* A message stays one line of valid UTF-8 (it also goes into JSON), whatever a file name or a key
+ * holds and wherever it was cut. */
 static void keep_one_line(char *s)
 {
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f)
-            *s = '?';
+    size_t bytes = strlen(s), at;
+
+    for (at = 0; at < bytes; at++)
+        if ((unsigned char)s[at] < 0x20 || s[at] == 0x7f)
+            s[at] = '?';
+    for (at = utf8_check(s, bytes); at < bytes; at += utf8_check(s + at, bytes - at))
+        s[at] = '?';
 }
 
 enum status fail(struct err *e, enum status code, const char *fmt, ...)
