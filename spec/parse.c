@@ -265,18 +265,18 @@ static enum status open_set(struct reader *r, const char *value, bool text,
 
     *out = src;
     if (strlen(value) > SPEC_BYTES_MAX)
-        return fail(e, ERR_USAGE, "%s: a value of --set is longer than %d bytes", name,
+        return fail(e, ERR_SPEC, "%s: a value of --set is longer than %d bytes", name,
                     SPEC_BYTES_MAX);
     r->n_sources++;
     if (maybe_json &&
-        json_parse(name, value, strlen(value), flags, ERR_USAGE, &src->doc, &not_json) == OK)
+        json_parse(name, value, strlen(value), flags, ERR_SPEC, &src->doc, &not_json) == OK)
         return OK;
     string = cJSON_CreateString(value);
     quoted = string ? cJSON_PrintUnformatted(string) : NULL;
     cJSON_Delete(string);
     if (!quoted)
         return no_memory(e);
-    code = json_parse(name, quoted, strlen(quoted), flags, ERR_USAGE, &src->doc, e);
+    code = json_parse(name, quoted, strlen(quoted), flags, ERR_SPEC, &src->doc, e);
     cJSON_free(quoted);
     return code;
 }
@@ -299,7 +299,7 @@ static enum status find_target(const struct reader *r, const char *name, struct 
     *t = (struct target){.model = ALL_MODELS};
     if (sscanf(name, "models.%9d.%n", &t->model, &used) == 1 && used > 0) {
         if (t->model < 0 || t->model >= r->s->n_models)
-            return fail(e, ERR_USAGE, "command line: %.64s: got model %d, want 0 to %d", name,
+            return fail(e, ERR_SPEC, "command line: %.64s: got model %d, want 0 to %d", name,
                         t->model, r->s->n_models - 1);
         key = name + used;
     }
@@ -309,10 +309,10 @@ static enum status find_target(const struct reader *r, const char *name, struct 
         snprintf(t->rank, sizeof t->rank, "%s", key + sizeof caps - 1);
     }
     if (!t->key || (key != name && !key_of_model(t->key)))
-        return fail(e, ERR_USAGE, "command line: unknown key \"%.64s\": %s", name,
+        return fail(e, ERR_SPEC, "command line: unknown key \"%.64s\": %s", name,
                     key_advice(0, key, advice));
     if (t->key->form == FORM_DATA || t->key->form == FORM_MODELS)
-        return fail(e, ERR_USAGE, "command line: %s: want one key of it, such as %s", t->key->name,
+        return fail(e, ERR_SPEC, "command line: %s: want one key of it, such as %s", t->key->name,
                     t->key->form == FORM_DATA ? "data.eval_len" : "models.0.dtype");
     return OK;
 }
@@ -328,7 +328,7 @@ static enum status read_set(struct reader *r, const char *set, struct err *e)
     if (!equals || equals == set)
         return fail(e, ERR_USAGE, "command line: got --set %.64s, want --set KEY=VALUE", set);
     if ((size_t)(equals - set) >= sizeof name)
-        return fail(e, ERR_USAGE, "command line: unknown key \"%.64s...\"", set);
+        return fail(e, ERR_SPEC, "command line: unknown key \"%.64s...\"", set);
     snprintf(name, sizeof name, "%.*s", (int)(equals - set), set);
     TRY(find_target(r, name, &t, e));
     TRY(open_set(r, equals + 1, takes_text(t.key), &src, e));

@@ -95,7 +95,7 @@ struct spec {
 /* Where the spec comes from; `set` holds "key=value" overrides in order: "data.eval_len=1024",
  * "dtype=float32" (every model), "models.1.label=B" (the second), "max_memory.0=38GiB". A value is
  * JSON where it is JSON, else text; keys that hold text take it as it stands. Paths in it are
- * relative to the current folder. Mistakes in it are ERR_USAGE, in the files ERR_SPEC. */
+ * relative to the current folder. A --set without KEY= is ERR_USAGE, all else here ERR_SPEC. */
 struct spec_source {
     const char *spec_path;  /* one-file form, or NULL */
     const char *data_path;  /* -d */
