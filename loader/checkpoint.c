@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "loader/safetensors.h"
+#include "spec/file.h"
 #include "spec/json.h"
 
 enum { SHARDS_MAX = 4096, INDEX_BYTES_MAX = 100000000 };
@@ -197,8 +198,14 @@ static enum status open_index(struct checkpoint *c, const char *dir, const char 
 {
     struct json *j = NULL;
     struct shards shards = {0};
-    enum status s = json_open(path, INDEX_BYTES_MAX, JSON_STRICT, ERR_DATA, &j, e);
+    char *text;
+    size_t bytes;
+    enum status s = file_read_whole(path, INDEX_BYTES_MAX, ERR_DATA, &text, &bytes, e);
 
+    if (s != OK)
+        return s;
+    s = json_parse(index_file, text, bytes, JSON_STRICT, ERR_DATA, &j, e);
+    free(text);
     if (s == OK)
         s = list_shards(j, &shards, e);
     if (s == OK)

@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #include "loader/match.h"
+#include "spec/file.h"
 #include "spec/types.h"
 
-enum { GROUPS_MAX = 64 };
+enum { GROUPS_MAX = 64, OWN_BYTES_MAX = 1 << 24 };
+
+static const char own_file[] = "hf_quant_config.json"; /* ModelOpt's */
 
 enum input_kind { INPUT_PLAIN, INPUT_NVFP4, INPUT_FOREIGN };
 
@@ -219,6 +222,18 @@ enum status quant_parse(const struct json *j, const cJSON *config, struct quant 
     return open_config(j, NULL, config, out, e);
 }
 
+static enum status open_own(const char *path, struct json **out, struct err *e)
+{
+    char *text;
+    size_t bytes;
+    enum status s;
+
+    TRY(file_read_whole(path, OWN_BYTES_MAX, ERR_DATA, &text, &bytes, e));
+    s = json_parse(own_file, text, bytes, JSON_STRICT, ERR_DATA, out, e);
+    free(text);
+    return s;
+}
+
 enum status quant_open(const char *dir, const struct config *c, struct quant **out, struct err *e)
 {
     const cJSON *config = present(json_root(c->json), "quantization_config");
@@ -228,10 +243,10 @@ enum status quant_open(const char *dir, const struct config *c, struct quant **o
     *out = NULL;
     if (config)
         return quant_parse(c->json, config, out, e);
-    if (snprintf(path, sizeof path, "%s/hf_quant_config.json", dir) >= (int)sizeof path ||
+    if (snprintf(path, sizeof path, "%s/%s", dir, own_file) >= (int)sizeof path ||
         access(path, F_OK) != 0)
         return OK;
-    TRY(json_open(path, 1 << 24, JSON_STRICT, ERR_DATA, &own, e));
+    TRY(open_own(path, &own, e));
     config = json_member(json_root(own), "quantization");
     return open_config(own, own, config ? config : json_root(own), out, e);
 }

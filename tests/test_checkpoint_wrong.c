@@ -139,15 +139,15 @@ static const struct {
 } indexes[] = {
     {"{}", "model.safetensors.index.json: weight_map is missing or empty"},
     {"{\"weight_map\":{}}", "model.safetensors.index.json: weight_map is missing or empty"},
-    {"{\"weight_map\":{\"a\":1}}", "DIR/model.safetensors.index.json:1:16: 'a' names no file"},
+    {"{\"weight_map\":{\"a\":1}}", "model.safetensors.index.json:1:16: 'a' names no file"},
     {"{\"weight_map\":{\"a\":\"../1.safetensors\"}}",
-     "DIR/model.safetensors.index.json:1:16: 'a' stands in '../1.safetensors', which is no plain "
+     "model.safetensors.index.json:1:16: 'a' stands in '../1.safetensors', which is no plain "
      "file name"},
     {"{\"weight_map\":{\"a\":\"/etc/passwd\"}}",
-     "DIR/model.safetensors.index.json:1:16: 'a' stands in '/etc/passwd', which is no plain file "
+     "model.safetensors.index.json:1:16: 'a' stands in '/etc/passwd', which is no plain file "
      "name"},
     {"{\"weight_map\":{\"a\":\"\"}}",
-     "DIR/model.safetensors.index.json:1:16: 'a' stands in '', which is no plain file name"},
+     "model.safetensors.index.json:1:16: 'a' stands in '', which is no plain file name"},
     {"{\"weight_map\":{\"a\":\"1.safetensors\",\"c\":\"2.safetensors\",\"b\":\"2.safetensors\"}}",
      "model.safetensors.index.json: 'c' is missing from 2.safetensors"},
     {"{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\"}}",
@@ -156,7 +156,7 @@ static const struct {
     {"{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"twin.safetensors\"}}",
      "model.safetensors.index.json: 'a' stands in both 1.safetensors and twin.safetensors"},
     {"{\"weight_map\":{\"a\":\"1.safetensors\",\"a\":\"1.safetensors\"}}",
-     "DIR/model.safetensors.index.json:1:36: key \"a\" appears twice in one object"},
+     "model.safetensors.index.json:1:36: key \"a\" appears twice in one object"},
     {"{\"weight_map\":{\"b\":\"both.safetensors\"}}",
      "both.safetensors: 'a' is not in model.safetensors.index.json"},
 };
