@@ -315,18 +315,21 @@ enum { GOT_TEXT = 96 };
 /* What stands there, for "got X". */
 static const char *got(const cJSON *item, char out[GOT_TEXT])
 {
-    if (cJSON_IsNumber(item))
-        snprintf(out, GOT_TEXT, "%.17g", item->valuedouble);
-    else if (cJSON_IsString(item))
+    if (cJSON_IsNumber(item)) {
+        snprintf(out, GOT_TEXT, "%.15g", item->valuedouble); /* 0.1 as it was written */
+        if (strtod(out, NULL) != item->valuedouble)
+            snprintf(out, GOT_TEXT, "%.17g", item->valuedouble);
+        return out;
+    }
+    if (cJSON_IsString(item)) {
         snprintf(out, GOT_TEXT, "\"%.64s\"", item->valuestring);
-    else if (cJSON_IsBool(item))
-        snprintf(out, GOT_TEXT, "%s", cJSON_IsTrue(item) ? "true" : "false");
-    else
-        snprintf(out, GOT_TEXT, "%s",
-                 cJSON_IsObject(item)  ? "an object"
-                 : cJSON_IsArray(item) ? "an array"
-                                       : "null");
-    return out;
+        return out;
+    }
+    return cJSON_IsTrue(item)     ? "true"
+           : cJSON_IsFalse(item)  ? "false"
+           : cJSON_IsObject(item) ? "an object"
+           : cJSON_IsArray(item)  ? "an array"
+                                  : "null";
 }
 
 enum status json_int(const struct json *j, const cJSON *item, const char *what, int64_t min,

@@ -172,7 +172,7 @@ static void test_getters(void)
 {
     const char *text = "{\"i\": 7, \"e\": 1e3, \"f\": 1.5, \"big\": 9007199254740994, "
                        "\"inf\": 1e999, \"s\": \"x\", \"b\": true, \"n\": null, "
-                       "\"o\": {}, \"a\": []}";
+                       "\"o\": {}, \"a\": [], \"tenth\": 0.1}";
     struct json *j;
     struct err e;
     int64_t v;
@@ -189,6 +189,8 @@ static void test_getters(void)
     EXPECT_TEXT(e.msg, "t:1:2: i: got 7, want 8 to 10");
     EXPECT(json_int(j, json_member(root, "f"), "f", 0, 10, &v, &e) == ERR_DATA);
     EXPECT_TEXT(e.msg, "t:1:20: f: got 1.5, want an integer");
+    EXPECT(json_int(j, json_member(root, "tenth"), "tenth", 0, 10, &v, &e) == ERR_DATA);
+    EXPECT_TEXT(strstr(e.msg, "tenth"), "tenth: got 0.1, want an integer");
     EXPECT(json_int(j, json_member(root, "big"), "big", 0, INT64_MAX, &v, &e) == ERR_DATA);
     EXPECT(json_int(j, json_member(root, "inf"), "inf", 0, INT64_MAX, &v, &e) == ERR_DATA);
     EXPECT(json_int(j, json_member(root, "s"), "s", 0, 10, &v, &e) == ERR_DATA);
