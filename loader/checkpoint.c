@@ -142,11 +142,11 @@ static enum status list_shards(const struct json *j, struct shards *out, struct 
     return OK;
 }
 
-/* Every tensor of the index stands where it says, and the shards hold no other. */
-static enum status check_index(const struct checkpoint *c, const cJSON *map, struct err *e)
+/* Every tensor of the index stands where it says; those are marked in `listed`. */
+static enum status check_listed(const struct checkpoint *c, const cJSON *map, bool *listed,
+                                struct err *e)
 {
     const cJSON *item;
-    int n = 0;
 
     cJSON_ArrayForEach(item, map)
     {
@@ -158,15 +158,24 @@ static enum status check_index(const struct checkpoint *c, const cJSON *map, str
         if (strcmp(checkpoint_file(c, t->file), item->valuestring) != 0)
             return fail(e, ERR_DATA, "%s: '%s' is said to stand in %s, but stands in %s",
                         index_file, item->string, item->valuestring, checkpoint_file(c, t->file));
-        n++;
+        listed[t - c->tensor] = true;
     }
-    if (n == c->n_tensors)
-        return OK;
-    for (int i = 0; i < c->n_tensors; i++) /* an error path: linear look-ups do */
-        if (!json_member(map, c->tensor[i].name))
-            return fail(e, ERR_DATA, "%s: '%s' is not in %s", checkpoint_file(c, c->tensor[i].file),
-                        c->tensor[i].name, index_file);
-    return fail(e, ERR_DATA, "%s: names a tensor twice", index_file);
+    return OK;
+}
+
+/* The index and the shards hold the same tensors. */
+static enum status check_index(const struct checkpoint *c, const cJSON *map, struct err *e)
+{
+    bool *listed = calloc((size_t)c->n_tensors + 1, sizeof *listed);
+    enum status s = listed ? check_listed(c, map, listed, e)
+                           : fail(e, ERR_FIT, "%s: out of memory", index_file);
+
+    for (int i = 0; i < c->n_tensors && s == OK; i++)
+        if (!listed[i])
+            s = fail(e, ERR_DATA, "%s: '%s' is not in %s", checkpoint_file(c, c->tensor[i].file),
+                     c->tensor[i].name, index_file);
+    free(listed);
+    return s;
 }
 
 static enum status open_shards(struct checkpoint *c, const char *dir, const struct shards *s,

@@ -7,6 +7,8 @@
 
 #include "loader/config.h"
 
+enum { ROPE_FIELDS_MAX = 64 }; /* comparing two objects takes time by the square */
+
 static const double two_pi = 6.283185307179586;
 
 /* ---- config.json ---- */
@@ -181,8 +183,8 @@ static enum status object_or_null(const struct json *j, const char *name, const 
     const cJSON *o = json_member(json_root(j), name);
 
     *out = o && !cJSON_IsNull(o) ? o : NULL;
-    if (*out && !cJSON_IsObject(o))
-        return json_fail(j, o, e, "'%s' is no object", name);
+    if (*out && (!cJSON_IsObject(o) || cJSON_GetArraySize(o) > ROPE_FIELDS_MAX))
+        return json_fail(j, o, e, "'%s' is no object of at most %d fields", name, ROPE_FIELDS_MAX);
     return OK;
 }
 
