@@ -98,6 +98,7 @@ static void run_all(const struct row_ops *ops, const float *x, const float *y, i
     r->exp_sum = ops->exp_sum(r->exp, n, scale);
     ops->swiglu(x, y, r->swiglu, (size_t)n);
     memcpy(r->strip, x, (size_t)n * sizeof *x);
+    memcpy(r->column_max, y, sizeof r->column_max);
     ops->column_max(x, keys, r->column_max);
     ops->column_exp_sum(r->strip, keys, r->column_max, scale, r->column_sum);
     ops->column_scale(r->strip, keys, y, (enum dtype)(n % 3));
@@ -169,7 +170,8 @@ static void check_columns(const struct row_ops *ops)
 
     fill(x, KEYS * GEMM_NR, 20, false, &state);
     memcpy(s, x, sizeof s);
-    ops->column_max(s, KEYS, max);
+    memcpy(max, s, sizeof max);
+    ops->column_max(s + GEMM_NR, KEYS - 1, max);
     ops->column_exp_sum(s, KEYS, max, 0.125f, sum);
     for (int j = 0; j < GEMM_NR; j++) {
         double want_max = -INFINITY, want = 0;

@@ -15,6 +15,7 @@
 #include <math.h>
 #include <omp.h>
 #include <string.h>
+#include <xmmintrin.h>
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parts.h"
@@ -103,121 +104,177 @@ static size_t row_of(const struct job *j, int t, int heads, int h)
     return ((size_t)t * (size_t)heads + (size_t)h) * (size_t)j->l.D;
 }
 
+/* Rows of one head lie far apart, each a few cache lines: ask for those of up to 32 tokens while
+ * something else is computed. */
+static void fetch_rows(const struct job *j, const void *x, int token, int n, int heads, int head)
+{
+    size_t bytes = (size_t)j->l.D * dtype_bytes(j->d->dtype);
+
+    for (int i = 0; i < n; i++) {
+        const char *row = const_value_at(x, j->d->dtype, row_of(j, token + i, heads, head));
+
+        for (size_t b = 0; b < bytes; b += CPU_ALIGN)
+            __builtin_prefetch(row + b, 0, 2);
+        __builtin_prefetch(row + bytes - 1, 0, 2);
+    }
+}
+
+/* y[cols][rows] from x[rows][cols], in blocks of 4 x 4 as far as they go */
+static void transpose(const float *x, int rows, int cols, float *y)
+{
+    int whole_rows = rows / 4 * 4, whole_cols = cols / 4 * 4;
+
+    for (int r = 0; r < whole_rows; r += 4)
+        for (int c = 0; c < whole_cols; c += 4) {
+            __m128 v[4];
+
+            for (int i = 0; i < 4; i++)
+                v[i] = _mm_loadu_ps(x + (r + i) * cols + c);
+            _MM_TRANSPOSE4_PS(v[0], v[1], v[2], v[3]);
+            for (int i = 0; i < 4; i++)
+                _mm_storeu_ps(y + (c + i) * rows + r, v[i]);
+        }
+    for (int r = 0; r < rows; r++)
+        for (int c = r < whole_rows ? whole_cols : 0; c < cols; c++)
+            y[c * rows + r] = x[r * cols + c];
+}
+
 /* Packs keys and values key0 .. key0+8) of a window; rows beyond its end are 0. */
 static void pack_panel(const struct job *j, const struct window *w, int kv_head, int key0)
 {
     const struct row_ops *ops = j->d->isa->rows;
     enum dtype t = j->d->dtype;
-    int D = j->l.D, heads = j->a->kv_heads;
-    float *keys = w->keys + (size_t)key0 * (size_t)D;
+    int n = w->length - key0 < GEMM_MR ? w->length - key0 : GEMM_MR;
+    size_t D = (size_t)j->l.D, D_up = (size_t)j->l.D_up;
+    float k[GEMM_MR * D_MAX], v[GEMM_MR * D_MAX]; /* [8][D], [8][D_up] */
 
-    for (int i = 0; i < GEMM_MR; i++) {
-        float k[D_MAX] = {0}, v[D_MAX] = {0};
+    memset(k, 0, GEMM_MR * D * sizeof *k);
+    memset(v, 0, GEMM_MR * D_up * sizeof *v);
+    for (size_t i = 0; i < (size_t)n; i++) {
+        size_t at = row_of(j, w->start + key0 + (int)i, j->a->kv_heads, kv_head);
 
-        if (key0 + i < w->length) {
-            size_t at = row_of(j, w->start + key0 + i, heads, kv_head);
-
-            ops->widen(t, const_value_at(j->k, t, at), k, (size_t)D);
-            ops->widen(t, const_value_at(j->v, t, at), v, (size_t)D);
-        }
-        for (int c = 0; c < D; c++)
-            keys[c * GEMM_MR + i] = k[c];
-        for (int c = 0; c < j->l.D_up; c += GEMM_MR)
-            memcpy(w->values + ((size_t)c * (size_t)w->padded + (size_t)(key0 + i) * GEMM_MR),
-                   v + c, GEMM_MR * sizeof *v);
+        ops->widen(t, const_value_at(j->k, t, at), k + i * D, D);
+        ops->widen(t, const_value_at(j->v, t, at), v + i * D_up, D);
     }
+    transpose(k, GEMM_MR, (int)D, w->keys + (size_t)key0 * D);
+    for (size_t c = 0; c < D_up; c += GEMM_MR)
+        for (size_t i = 0; i < GEMM_MR; i++)
+            memcpy(w->values + c * (size_t)w->padded + ((size_t)key0 + i) * GEMM_MR,
+                   v + i * D_up + c, GEMM_MR * sizeof *v);
 }
 
-/* panel[D][32] from up to 32 rows of q; missing rows are 0. */
-static void pack_queries(const struct job *j, int token, int n, int head, float *panel)
-{
-    const struct row_ops *ops = j->d->isa->rows;
-    enum dtype t = j->d->dtype;
-    int D = j->l.D;
-    float row[D_MAX];
-
-    memset(row, 0, sizeof row);
-    for (int i = 0; i < QUERIES; i++) {
-        if (i < n)
-            ops->widen(t, const_value_at(j->q, t, row_of(j, token + i, j->a->heads, head)), row,
-                       (size_t)D);
-        else if (i == n)
-            memset(row, 0, sizeof row);
-        for (int c = 0; c < D; c++)
-            panel[c * QUERIES + i] = row[c];
-    }
-}
-
-static void store_out(const struct job *j, const float *out, int token, int n, int head)
+/* panel[D][32] from up to 32 rows of q, missing rows 0; by way of rows[32][D] */
+static void pack_queries(const struct job *j, int token, int n, int head, float *rows, float *panel)
 {
     enum dtype t = j->d->dtype;
-    int D = j->l.D;
-    float row[D_MAX];
+    size_t D = (size_t)j->l.D;
 
     for (int i = 0; i < n; i++) {
-        for (int c = 0; c < D; c++)
-            row[c] = out[c * QUERIES + i];
         size_t at = row_of(j, token + i, j->a->heads, head);
-        j->d->isa->rows->narrow(t, row, value_at(j->out, t, at), (size_t)D);
+
+        j->d->isa->rows->widen(t, const_value_at(j->q, t, at), rows + (size_t)i * D, D);
+    }
+    memset(rows + (size_t)n * D, 0, (size_t)(QUERIES - n) * D * sizeof *rows);
+    transpose(rows, QUERIES, j->l.D, panel);
+}
+
+/* Stores the first n columns of out[D][32], by way of rows[32][D]. */
+static void store_out(const struct job *j, const float *out, int token, int n, int head,
+                      float *rows)
+{
+    enum dtype t = j->d->dtype;
+    size_t D = (size_t)j->l.D;
+
+    transpose(out, j->l.D, QUERIES, rows);
+    for (int i = 0; i < n; i++) {
+        size_t at = row_of(j, token + i, j->a->heads, head);
+
+        j->d->isa->rows->narrow(t, rows + (size_t)i * D, value_at(j->out, t, at), D);
     }
 }
 
-/* Scores of keys that a query may not see become -inf. strip row 0 is key `first`, column 0 query
- * q0; only the rows near the diagonal and near the far end of a sliding window need a look. Columns
- * beyond the window's last query may lose every key; what they give is never stored. */
-static void mask(float *strip, int first, int end, int q0, int sliding)
+/* Queries q0 .. q0+32) of a window, and the keys first .. end) that one of them may see. */
+struct block {
+    int q0, first, end;
+    int sliding; /* 0, or how many keys a query sees */
+    float *strip; /* [end - first][32] */
+};
+
+static float *strip_row(const struct block *b, int key)
 {
-    for (int k = q0 + 1; k < end; k++)
-        for (int i = 0; i < QUERIES && q0 + i < k; i++)
-            strip[(size_t)(k - first) * QUERIES + (size_t)i] = -INFINITY;
-    if (!sliding)
-        return;
-    for (int k = first; k < end && k <= q0 + QUERIES - 1 - sliding; k++)
-        for (int i = 0; i < QUERIES; i++)
-            if (k <= q0 + i - sliding)
-                strip[(size_t)(k - first) * QUERIES + (size_t)i] = -INFINITY;
+    return b->strip + (size_t)(key - b->first) * QUERIES;
 }
 
-/* strip[keys][32]: scores to probabilities */
-static void softmax(const struct job *j, float *strip, int keys)
+/* Scores of keys k .. end) that a query may not see become -inf. Columns beyond the window's last
+ * query may lose every key; what they give is never stored. */
+static void mask(const struct block *b, int k, int end)
 {
-    const struct row_ops *ops = j->d->isa->rows;
+    for (; k < end; k++) {
+        int first = k - b->q0; /* the column whose query is the first to see key k */
+        int last = b->sliding && first + b->sliding < QUERIES ? first + b->sliding : QUERIES;
+        float *s = strip_row(b, k);
+
+        for (int i = 0; i < first; i++)
+            s[i] = -INFINITY;
+        for (int i = last < 0 ? 0 : last; i < QUERIES; i++)
+            s[i] = -INFINITY;
+    }
+}
+
+/* Masked scores, and the greatest of each column. Keys in parts that stay in the L1 cache. */
+static void score(const struct job *j, const struct window *w, const struct block *b,
+                  const float *query, float *max)
+{
+    int D = j->l.D;
+
+    for (int i = 0; i < QUERIES; i++)
+        max[i] = -INFINITY;
+    for (int k = b->first, next; k < b->end; k = next) {
+        next = b->end - k < KEYS_KC ? b->end : k + KEYS_KC;
+        for (int p = k; p < next; p += GEMM_MR)
+            j->d->isa->gemm->micro(w->keys + (size_t)p * (size_t)D, query, D, strip_row(b, p),
+                                   QUERIES, true);
+        mask(b, k, next);
+        j->d->isa->rows->column_max(strip_row(b, k), next - k, max);
+    }
+}
+
+/* out[D_up][32] = v^T p, p = strip * inverse in dtype */
+static void mix(const struct job *j, const struct window *w, const struct block *b,
+                const float *inverse, float *out)
+{
+    for (int k = b->first; k < b->end; k += KEYS_KC) {
+        int kc = b->end - k < KEYS_KC ? b->end - k : KEYS_KC;
+
+        j->d->isa->rows->column_scale(strip_row(b, k), kc, inverse, j->d->dtype);
+        for (int c = 0; c < j->l.D_up; c += GEMM_MR)
+            j->d->isa->gemm->micro(
+                w->values + (size_t)c * (size_t)w->padded + (size_t)k * GEMM_MR, strip_row(b, k),
+                kc, out + (size_t)c * QUERIES, QUERIES, k == b->first);
+    }
+}
+
+static void attend_block(const struct job *j, const struct window *w, int head, int q0)
+{
+    const struct layout *l = &j->l;
+    float *own = j->own + (size_t)omp_get_thread_num() * (l->strip + l->query + l->out);
+    float *query = own + l->strip, *out = query + l->query;
+    int n = w->length - q0 < QUERIES ? w->length - q0 : QUERIES, sliding = j->a->window;
+    int oldest = sliding && q0 >= sliding ? q0 - sliding + 1 : 0;
+    struct block b = {q0, oldest / GEMM_MR * GEMM_MR, round_up(q0 + n, GEMM_MR), sliding, own};
     float max[QUERIES], inverse[QUERIES];
     double sum[QUERIES];
 
-    ops->column_max(strip, keys, max);
-    ops->column_exp_sum(strip, keys, max, j->a->scale, sum);
+    pack_queries(j, w->start + q0, n, head, out, query);
+    fetch_rows(j, j->out, w->start + q0, n, j->a->heads, head);
+    if (head + 1 < j->a->heads) /* most likely the next item of this thread */
+        fetch_rows(j, j->q, w->start + q0, n, j->a->heads, head + 1);
+    score(j, w, &b, query, max);
+    j->d->isa->rows->column_exp_sum(b.strip, b.end - b.first, max, j->a->scale, sum);
     for (int i = 0; i < QUERIES; i++)
         inverse[i] = (float)(1 / sum[i]);
-    ops->column_scale(strip, keys, inverse, j->d->dtype);
-}
-
-/* Queries q0 .. q0+32) of a window and one query head. */
-static void attend_block(const struct job *j, const struct window *w, int head, int q0)
-{
-    const struct gemm_ops *gemm = j->d->isa->gemm;
-    const struct layout *l = &j->l;
-    float *strip = j->own + (size_t)omp_get_thread_num() * (l->strip + l->query + l->out);
-    float *query = strip + l->strip, *out = query + l->query;
-    int n = w->length - q0 < QUERIES ? w->length - q0 : QUERIES;
-    int sliding = j->a->window, oldest = sliding && q0 >= sliding ? q0 - sliding + 1 : 0;
-    int first = oldest / GEMM_MR * GEMM_MR, end = round_up(q0 + n, GEMM_MR);
-
-    pack_queries(j, w->start + q0, n, head, query);
-    for (int k = first; k < end; k += GEMM_MR)
-        gemm->micro(w->keys + (size_t)k * (size_t)l->D, query, l->D,
-                    strip + (size_t)(k - first) * QUERIES, QUERIES, true);
-    mask(strip, first, end, q0, sliding);
-    softmax(j, strip, end - first);
-    for (int k = first; k < end; k += KEYS_KC) {
-        int kc = end - k < KEYS_KC ? end - k : KEYS_KC;
-
-        for (int c = 0; c < l->D_up; c += GEMM_MR)
-            gemm->micro(w->values + (size_t)c * (size_t)w->padded + (size_t)k * GEMM_MR,
-                        strip + (size_t)(k - first) * QUERIES, kc, out + (size_t)c * QUERIES,
-                        QUERIES, k == first);
-    }
-    store_out(j, out, w->start + q0, n, head);
+    mix(j, w, &b, inverse, out);
+    store_out(j, out, w->start + q0, n, head, query);
 }
 
 /* Windows w0 .. w1) of one kv head, whose panels fit the scratch together. */

@@ -51,9 +51,10 @@ struct row_ops {
     /* y[i] = silu(gate[i]) * up[i] */
     void (*swiglu)(const float *gate, const float *up, float *y, size_t n);
 
-    /* Softmax down the columns of a strip s[keys][GEMM_NR], in three passes: max[j] of a column (a
-     * NaN is skipped: the next pass spreads it); s = exp(s*scale - max*scale) with the sum of each
-     * column, f32 over COLUMN_KEYS keys and double over those; s = s * inv[j], rounded to t. */
+    /* Softmax down the columns of a strip s[keys][GEMM_NR], in three passes: max[j] grows to the
+     * greatest of its column (a NaN is skipped: the next pass spreads it); s = exp(s*scale -
+     * max*scale), 0 below exp(-87), with the sum of each column, f32 over COLUMN_KEYS keys and
+     * double over those; s = s * inv[j], rounded to t. */
     void (*column_max)(const float *s, int keys, float *max);
     void (*column_exp_sum)(float *s, int keys, const float *max, float scale, double *sum);
     void (*column_scale)(float *s, int keys, const float *inv, enum dtype t);

@@ -69,6 +69,8 @@ static void widen_16(struct f32x16 (*value)(struct i32x16), const uint16_t *x, f
 
     for (; i + LANES <= n; i += LANES)
         f_store(y + i, value(i_load_u16(x + i)));
+    if (i == n)
+        return;
     memcpy(last, x + i, (n - i) * sizeof *x);
     store_part(y + i, n - i, value(i_load_u16(last)));
 }
@@ -80,6 +82,8 @@ static void narrow_16(struct i32x16 (*bits)(struct f32x16), const float *x, uint
 
     for (; i + LANES <= n; i += LANES)
         i_store_u16(y + i, bits(f_load(x + i)));
+    if (i == n)
+        return;
     i_store_u16(last, bits(load_part(x + i, n - i, 0)));
     memcpy(y + i, last, (n - i) * sizeof *y);
 }
@@ -183,13 +187,15 @@ static void swiglu(const float *gate, const float *up, float *y, size_t n)
 
     for (; i + LANES <= n; i += LANES)
         f_store(y + i, f_swiglu(f_load(gate + i), f_load(up + i)));
+    if (i == n)
+        return;
     store_part(y + i, n - i,
                f_swiglu(load_part(gate + i, n - i, 0), load_part(up + i, n - i, 0)));
 }
 
 static void column_max(const float *s, int keys, float *max)
 {
-    struct f32x16 lo = f_set(-INFINITY), hi = f_set(-INFINITY);
+    struct f32x16 lo = f_load(max), hi = f_load(max + LANES);
 
     for (int k = 0; k < keys; k++, s += GEMM_NR) {
         lo = f_max(f_load(s), lo);
@@ -202,8 +208,9 @@ static void column_max(const float *s, int keys, float *max)
 static void column_exp_sum(float *s, int keys, const float *max, float scale, double *sum)
 {
     const struct f32x16 by = f_set(scale);
-    const struct f32x16 lo_shift = f_mul(f_load(max), by);
-    const struct f32x16 hi_shift = f_mul(f_load(max + LANES), by);
+    const struct f32x16 down = f_set(-scale);
+    const struct f32x16 lo_shift = f_mul(f_load(max), down);
+    const struct f32x16 hi_shift = f_mul(f_load(max + LANES), down);
     struct f64x16 lo_sum = d_zero(), hi_sum = d_zero();
 
     for (int start = 0; start < keys; start += COLUMN_KEYS) {
@@ -211,8 +218,8 @@ static void column_exp_sum(float *s, int keys, const float *max, float scale, do
         struct f32x16 lo_part = f_set(0), hi_part = f_set(0);
 
         for (int k = start; k < end; k++, s += GEMM_NR) {
-            struct f32x16 lo = f_exp(f_sub(f_mul(f_load(s), by), lo_shift));
-            struct f32x16 hi = f_exp(f_sub(f_mul(f_load(s + LANES), by), hi_shift));
+            struct f32x16 lo = f_exp_or_0(f_fma(f_load(s), by, lo_shift));
+            struct f32x16 hi = f_exp_or_0(f_fma(f_load(s + LANES), by, hi_shift));
 
             lo_part = f_add(lo_part, lo);
             hi_part = f_add(hi_part, hi);

@@ -65,6 +65,11 @@ static inline struct f32x16 f_max(struct f32x16 a, struct f32x16 b)
     return (struct f32x16){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
 }
 
+static inline struct f32x16 f_min(struct f32x16 a, struct f32x16 b)
+{
+    return (struct f32x16){_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
+}
+
 static inline struct i32x16 f_bits(struct f32x16 a)
 {
     return (struct i32x16){_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)};
@@ -136,6 +141,22 @@ static inline struct i32x16 i_right_signed(struct i32x16 a, int n)
 static inline struct m16 i_greater(struct i32x16 a, struct i32x16 b)
 {
     return (struct m16){_mm256_cmpgt_epi32(a.lo, b.lo), _mm256_cmpgt_epi32(a.hi, b.hi)};
+}
+
+static inline __m256 scale_by_power2(__m256 a, __m256 k)
+{
+    __m256i n = _mm256_cvtps_epi32(k), half = _mm256_srai_epi32(n, 1);
+    __m256i bias = _mm256_set1_epi32(127);
+    __m256i first = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    __m256i second = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias), 23);
+
+    return _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(first)),
+                         _mm256_castsi256_ps(second));
+}
+
+static inline struct f32x16 f_scale_by_power2(struct f32x16 a, struct f32x16 k)
+{
+    return (struct f32x16){scale_by_power2(a.lo, k.lo), scale_by_power2(a.hi, k.hi)};
 }
 
 static inline struct i32x16 i_load_u16(const uint16_t *x)

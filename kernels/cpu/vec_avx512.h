@@ -64,6 +64,16 @@ static inline struct f32x16 f_max(struct f32x16 a, struct f32x16 b)
     return (struct f32x16){_mm512_max_ps(a.v, b.v)};
 }
 
+static inline struct f32x16 f_min(struct f32x16 a, struct f32x16 b)
+{
+    return (struct f32x16){_mm512_min_ps(a.v, b.v)};
+}
+
+static inline struct f32x16 f_scale_by_power2(struct f32x16 a, struct f32x16 k)
+{
+    return (struct f32x16){_mm512_scalef_ps(a.v, k.v)};
+}
+
 static inline struct m16 f_less(struct f32x16 a, struct f32x16 b)
 {
     return (struct m16){_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)};

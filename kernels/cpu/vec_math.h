@@ -3,38 +3,38 @@
 #ifndef KERNELS_CPU_VEC_MATH_H
 #define KERNELS_CPU_VEC_MATH_H
 
-/* 2^k as a float, -127 < k <= 127 */
-static inline struct f32x16 f_power2(struct i32x16 k)
+/* exp(x) for x in [-104, 89]: 2^k exp(r), k the integer nearest to x/ln2, |r| <= ln2/2,
+ * exp(r) = 1 + (r + r^2 q(r)), q the polynomial of degree 4 that fits best (error 4e-9). */
+static inline struct f32x16 f_exp_within(struct f32x16 x)
 {
-    return i_as_f(i_left(i_add(k, i_set(127)), 23));
-}
+    /* adding 1.5 * 2^23 rounds to an integer */
+    const struct f32x16 to_integer = f_set(0x1.8p23f);
+    struct f32x16 k = f_sub(f_fma(x, f_set(0x1.715476p+0f), to_integer), to_integer);
+    struct f32x16 r = f_fma(k, f_set(-0x1.62e43p-1f), x);
+    struct f32x16 q = f_set(0x1.6a2248p-10f), p;
 
-/* exp(x) = 2^k exp(r), k the integer nearest to x/ln2, |r| <= ln2/2:
- * exp(r) = 1 + (r + r^2 q(r)), q the polynomial of degree 4 that fits best (error 4e-9).
- * 2^k is applied in two halves, so that a denormal result is rounded once and overflow is inf. */
-static inline struct f32x16 f_exp(struct f32x16 x)
-{
-    /* adding 1.5 * 2^23 leaves the nearest integer in the low bits */
-    const struct f32x16 shifter = f_set(0x1.8p23f);
-
-    x = f_select(f_less(x, f_set(-104.0f)), f_set(-104.0f), x); /* gives 0; a NaN stays */
-    x = f_select(f_less(f_set(89.0f), x), f_set(89.0f), x);     /* gives inf */
-
-    struct f32x16 shifted = f_fma(x, f_set(0x1.715476p+0f), shifter);
-    struct f32x16 kf = f_sub(shifted, shifter);
-    struct i32x16 k = i_sub(f_bits(shifted), f_bits(shifter));
-    struct f32x16 r = f_fma(kf, f_set(-0x1.62e43p-1f), x);
-    r = f_fma(kf, f_set(0x1.05c61p-29f), r);
-
-    struct f32x16 q = f_set(0x1.6a2248p-10f);
+    r = f_fma(k, f_set(0x1.05c61p-29f), r);
     q = f_fma(q, r, f_set(0x1.123b04p-7f));
     q = f_fma(q, r, f_set(0x1.5558f8p-5f));
     q = f_fma(q, r, f_set(0x1.55549p-3f));
     q = f_fma(q, r, f_set(0x1.fffffcp-2f));
-    struct f32x16 p = f_add(f_fma(f_mul(r, r), q, r), f_set(1.0f));
+    p = f_add(f_fma(f_mul(r, r), q, r), f_set(1.0f));
+    return f_scale_by_power2(p, k);
+}
 
-    struct i32x16 half = i_right_signed(k, 1);
-    return f_mul(f_mul(p, f_power2(half)), f_power2(i_sub(k, half)));
+/* exp(x): 0 from -104 down, inf from 89 up, NaN for NaN */
+static inline struct f32x16 f_exp(struct f32x16 x)
+{
+    return f_exp_within(f_min(f_set(89.0f), f_max(f_set(-104.0f), x)));
+}
+
+/* exp(x) for x <= 89, and 0 below -87: processors take hundreds of cycles for a denormal result,
+ * and to a sum of terms up to 1 it adds nothing. */
+static inline struct f32x16 f_exp_or_0(struct f32x16 x)
+{
+    const struct f32x16 least = f_set(-87.0f);
+
+    return f_select(f_less(x, least), f_set(0), f_exp_within(f_max(least, x)));
 }
 
 /* The 16-bit conversions equal those of convert.h, NaNs included. */

@@ -92,6 +92,14 @@ static inline struct f32x16 f_max(struct f32x16 a, struct f32x16 b)
     return b;
 }
 
+/* a < b ? a : b, so b where either is NaN */
+static inline struct f32x16 f_min(struct f32x16 a, struct f32x16 b)
+{
+    EACH_LANE
+        b.v[l] = a.v[l] < b.v[l] ? a.v[l] : b.v[l];
+    return b;
+}
+
 static inline struct m16 f_less(struct f32x16 a, struct f32x16 b)
 {
     struct m16 r;
@@ -194,6 +202,19 @@ static inline struct m16 i_greater(struct i32x16 a, struct i32x16 b)
     EACH_LANE
         r.v[l] = -(uint32_t)((int32_t)a.v[l] > (int32_t)b.v[l]);
     return r;
+}
+
+/* a * 2^k rounded once, k whole and |k| <= 160, 0.5 < |a| < 2; a NaN in a stays. Two factors, the
+ * first product exact, so that neither leaves the range of normal numbers. */
+static inline struct f32x16 f_scale_by_power2(struct f32x16 a, struct f32x16 k)
+{
+    const struct f32x16 to_integer = f_set(0x1.8p23f);
+    struct i32x16 n = i_sub(f_bits(f_add(k, to_integer)), f_bits(to_integer));
+    struct i32x16 half = i_right_signed(n, 1);
+    struct f32x16 first = i_as_f(i_left(i_add(half, i_set(127)), 23));
+    struct f32x16 second = i_as_f(i_left(i_add(i_sub(n, half), i_set(127)), 23));
+
+    return f_mul(f_mul(a, first), second);
 }
 
 static inline struct i32x16 i_load_u16(const uint16_t *x)

@@ -1,0 +1,79 @@
+// links: kernels_cpu bench
+/* attention_share_bfloat16, attention_share_float32: causal attention of Llama-3.2-1B's shape (32
+ * query heads on 8 kv heads, head_dim 64) on one window of 2048 tokens, counting the causal half,
+ * as a fraction of this machine's f32 FMA peak. Best of several runs, each beside the peak. */
+#include "tests/bench/bench.h"
+#include "tests/bench/peak.h"
+#include "tests/cpu_values.h"
+
+enum { HEADS = 32, KV_HEADS = 8, D = 64, TOKENS = 2048, ROUNDS = 8 };
+enum { Q_VALUES = TOKENS * HEADS * D, KV_VALUES = TOKENS * KV_HEADS * D };
+
+/* q k^T and p v: 2 D flops each for the T (T+1) / 2 pairs of every head */
+static const double flops = 2.0 * 2 * D * HEADS * (TOKENS * (TOKENS + 1.0) / 2);
+
+struct operands {
+    void *q, *k, *v, *out;
+};
+
+/* A device with scratch and operands in its arena, where they are in a real run. */
+static struct device *open_with_operands(enum dtype t, struct operands *x)
+{
+    struct device_options o = {.dtype = t, .threads = bench_cores(), .isa = "auto"};
+    struct work_shape shape = {.tokens = TOKENS, .len_max = TOKENS, .hidden = HEADS * D, .ffn = 16,
+                               .q_dim = HEADS * D, .kv_dim = KV_HEADS * D, .head_dim = D,
+                               .vocab = 16, .k_max = 16, .n_max = 16, .dtype = t,
+                               .threads = bench_cores()};
+    size_t scratch = kernels_cpu.scratch_bytes(&shape), size = dtype_bytes(t);
+    size_t bytes = scratch + (2 * Q_VALUES + 2 * KV_VALUES) * size;
+    uint64_t state = 1;
+    struct device *d;
+    struct err e;
+    void *base;
+
+    EXPECT(kernels_cpu.open(&o, &d, &e) == OK);
+    EXPECT(kernels_cpu.arena(d, bytes, &base, &e) == OK);
+    x->q = base;
+    x->out = (char *)x->q + Q_VALUES * size;
+    x->k = (char *)x->out + Q_VALUES * size;
+    x->v = (char *)x->k + KV_VALUES * size;
+    kernels_cpu.use_scratch(d, (char *)x->v + KV_VALUES * size, scratch);
+    for (size_t i = 0; i < Q_VALUES; i++)
+        put_value(t, x->q, i, 2 * next_float(&state));
+    for (size_t i = 0; i < 2 * KV_VALUES; i++) /* v follows k */
+        put_value(t, x->k, i, 2 * next_float(&state));
+    return d;
+}
+
+static void time_attention(enum dtype t)
+{
+    const struct attention a = {HEADS, KV_HEADS, D, 0, 0.125f};
+    const struct batch b = {TOKENS, 1, TOKENS, (const int32_t[]){0, TOKENS}};
+    struct operands x;
+    struct device *d = open_with_operands(t, &x);
+    double rate = 0, peak = 0;
+    char key[64];
+    struct err e;
+
+    for (int r = 0; r < ROUNDS; r++) {
+        peak = fmax(peak, peak_measure(bench_cores()).f32_gflops);
+        double start = bench_now();
+        EXPECT(kernels_cpu.attention(d, x.out, x.q, x.k, x.v, &a, &b, &e) == OK);
+        rate = fmax(rate, flops / (bench_now() - start) * 1e-9);
+    }
+    printf("%s: %s\n", dtype_name(t), kernels_cpu.describe(d));
+    snprintf(key, sizeof key, "attention_%s_gflops", dtype_name(t));
+    bench_part(key, rate, "GFLOP/s");
+    snprintf(key, sizeof key, "attention_%s_peak_gflops", dtype_name(t));
+    bench_part(key, peak, "GFLOP/s");
+    snprintf(key, sizeof key, "attention_share_%s", dtype_name(t));
+    bench_figure(key, rate / peak);
+    kernels_cpu.close(d);
+}
+
+int main(void)
+{
+    time_attention(DTYPE_BF16);
+    time_attention(DTYPE_F32);
+    return 0;
+}
