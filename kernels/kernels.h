@@ -78,6 +78,9 @@ struct kernels {
     const char *name; /* "cpu", "cuda" */
     bool arena_is_host; /* may the host read and write the arena directly? */
 
+    /* Names of the variants built in, "avx512, avx2, portable", into out. */
+    void (*variants)(char *out, size_t size);
+
     /* Bytes of scratch that operations of this shape need; no device is touched. */
     size_t (*scratch_bytes)(const struct work_shape *w);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "launch/rates.h"
+#include "stage/backend.h"
 
 static double seconds(void)
 {
@@ -70,9 +71,10 @@ enum status run_open(const struct spec *spec, int index, struct comm *comm, cons
     r->spec = spec;
     r->choice = &spec->model[index];
     r->comm = comm;
-    r->kernels = &kernels_cpu;
     r->started = seconds();
-    st = job_agree(comm, open_files(r, data_dir, e), e);
+    st = backend_choose(spec->backend, &r->kernels, e);
+    if (st == OK)
+        st = job_agree(comm, open_files(r, data_dir, e), e);
     if (st == OK)
         st = job_share_corpus(comm, &r->corpus, e);
     if (st == OK)
@@ -305,7 +307,19 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
                                  .context = context};
     struct schedule_times times;
 
+    r->score_began = seconds();
     TRY(schedule_run(&q, &times, e));
+    r->score_seconds = seconds() - r->score_began;
     TRY(checkpoint_unchanged(r->model->checkpoint, e));
     return gather_ranks(r, &times, e);
+}
+
+double run_rate(const struct run *r)
+{
+    int64_t tokens = 0, done = score_running(r->score).windows;
+    double spent = r->score_seconds > 0 ? r->score_seconds : seconds() - r->score_began;
+
+    for (int64_t i = 0; i < done; i++) /* windows differ little in length: the first stand for all */
+        tokens += windows_get(r->windows, i).len - 1;
+    return (double)tokens / spent;
 }

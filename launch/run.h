@@ -48,7 +48,7 @@ struct run {
     struct stage *stage;
     struct score *score;  /* rank 0 */
     uint64_t resident;    /* of the process, before its arena */
-    double started, load_seconds;
+    double started, load_seconds, score_began, score_seconds;
     struct run_rank *rank; /* [ranks], after run_score */
 };
 
@@ -66,6 +66,8 @@ MUST_USE enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, u
 /* Scores all windows and gathers what ranks say of themselves. */
 MUST_USE enum status run_score(struct run *r, void (*on_score)(void *, struct score *),
                                void *context, struct err *e);
+/* Tokens through the model per second, so far. */
+double run_rate(const struct run *r);
 void run_close(struct run *r);
 
 #endif

@@ -21,15 +21,20 @@ static size_t scratch_bytes(const struct work_shape *w)
                     max_size(linear_scratch_bytes(w), head_scratch_bytes(w)));
 }
 
+static void variants(char *out, size_t size)
+{
+    size_t n = 0;
+
+    for (const struct isa *i = cpu_isas; i->name && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", " : "", i->name);
+}
+
 static enum status unknown_isa(const char *name, struct err *e)
 {
-    char names[128] = "auto";
+    char names[128];
 
-    for (const struct isa *i = cpu_isas; i->name; i++) {
-        strcat(names, ", ");
-        strcat(names, i->name);
-    }
-    return fail(e, ERR_SPEC, "isa: got \"%s\", want one of %s", name, names);
+    variants(names, sizeof names);
+    return fail(e, ERR_SPEC, "isa: got \"%s\", want one of auto, %s", name, names);
 }
 
 /* The first usable one, but vdpbf16ps only where it applies and pays. */
@@ -154,6 +159,8 @@ static enum status sync_cpu(struct device *d, struct err *e)
 
 const struct kernels kernels_cpu = {
     .name = "cpu",
+    .arena_is_host = true,
+    .variants = variants,
     .scratch_bytes = scratch_bytes,
     .open = open_cpu,
     .close = close_cpu,

@@ -1,0 +1,361 @@
+#include "launch/evaluate.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "launch/plan_report.h"
+#include "launch/progress.h"
+#include "launch/result.h"
+#include "launch/status.h"
+#include "launch/version.h"
+#include "loader/npy.h"
+#include "spec/size.h"
+
+struct evaluation {
+    const struct options *o;
+    const struct spec *spec;
+    struct comm *comm;
+    struct status_file *status;
+    struct run_status now;    /* what status.json says */
+    time_t status_written;
+    struct progress progress;
+    struct report_model *report; /* [n_models] of the results, for the report */
+    struct result *result;       /* [n_models] */
+    int done;                 /* models that are complete */
+    pthread_mutex_t lock;     /* guards `running`, `done` and the outputs */
+    struct run *running;      /* rank 0: scoring now, may be interrupted */
+};
+
+static bool is_root(const struct evaluation *v)
+{
+    return v->comm->rank == 0;
+}
+
+/* Where people read: stdout, but with the JSON on stdout nothing else goes there. */
+static FILE *table_stream(const struct evaluation *v)
+{
+    return v->o->json && strcmp(v->o->json, "-") == 0 ? stderr : stdout;
+}
+
+static enum status open_folder(struct evaluation *v, struct err *e)
+{
+    if (!v->spec->out || !is_root(v))
+        return OK;
+    if (mkdir(v->spec->out, 0777) != 0 && errno != EEXIST)
+        return fail(e, ERR_OUTPUT, "%s: cannot make the folder: %s", v->spec->out, strerror(errno));
+    return status_open(v->spec->out, &v->status, e);
+}
+
+enum status evaluate_open(const struct options *o, const struct spec *spec, struct comm *comm,
+                          struct evaluation **out, struct err *e)
+{
+    struct evaluation *v = calloc(1, sizeof *v);
+    enum status st;
+
+    if (!v)
+        return fail(e, ERR_FIT, "no memory for the evaluation");
+    v->o = o;
+    v->spec = spec;
+    v->comm = comm;
+    v->now = (struct run_status){.state = RUN_RUNNING, .phase = "start", .ppl = NAN,
+                                 .models = spec->n_models};
+    pthread_mutex_init(&v->lock, NULL);
+    v->result = calloc((size_t)spec->n_models, sizeof *v->result);
+    v->report = calloc((size_t)spec->n_models, sizeof *v->report);
+    st = v->result && v->report ? open_folder(v, e) : fail(e, ERR_FIT, "no memory for the results");
+    if (st != OK) {
+        evaluate_close(v);
+        return st;
+    }
+    *out = v;
+    return OK;
+}
+
+void evaluate_close(struct evaluation *v)
+{
+    if (!v)
+        return;
+    for (int i = 0; v->result && i < v->spec->n_models; i++)
+        result_free(&v->result[i]);
+    free(v->result);
+    free(v->report);
+    status_close(v->status);
+    pthread_mutex_destroy(&v->lock);
+    free(v);
+}
+
+/* status.json is for whoever looks from outside: not being able to write it does not end a run. */
+static void write_status(struct evaluation *v)
+{
+    struct err ignored;
+
+    if (status_write(v->status, &v->now, &ignored) != OK)
+        fprintf(stderr, "nvfp4_ppl: warning: %s\n", ignored.msg);
+    v->status_written = time(NULL);
+}
+
+static void enter_phase(struct evaluation *v, const char *phase)
+{
+    v->now.phase = phase;
+    write_status(v);
+}
+
+static void note(const struct evaluation *v, const char *what, const char *text)
+{
+    if (is_root(v))
+        fprintf(stderr, "nvfp4_ppl: %s: %s\n", what, text);
+}
+
+static void on_score(void *context, struct score *score)
+{
+    struct evaluation *v = context;
+    struct totals t = score_running(score);
+
+    progress_update(&v->progress, t.windows, t.tokens, t.sum_nll);
+    v->now.windows_done = t.windows;
+    v->now.tokens = t.tokens;
+    v->now.ppl = t.ppl;
+    if (time(NULL) - v->status_written >= 2)
+        write_status(v);
+}
+
+/* "x.npy" of one model; of several "x.LABEL.npy". */
+static void nll_path(const struct evaluation *v, const struct run *r, const char *given, char *out,
+                     size_t size)
+{
+    size_t stem = strlen(given);
+    int n;
+
+    if (v->spec->n_models == 1) {
+        snprintf(out, size, "%s", given);
+        return;
+    }
+    if (stem > 4 && strcmp(given + stem - 4, ".npy") == 0)
+        stem -= 4;
+    n = snprintf(out, size, "%.*s.", (int)stem, given);
+    for (const char *c = r->choice->label; *c && (size_t)n + 5 < size; c++)
+        out[n++] = *c == '/' ? '_' : *c;
+    snprintf(out + n, size - (size_t)n, ".npy");
+}
+
+static enum status write_nll(const struct evaluation *v, const struct run *r, const char *given,
+                             struct err *e)
+{
+    char path[4096];
+
+    if (!given)
+        return OK;
+    nll_path(v, r, given, path, sizeof path);
+    return npy_write_f64(path, score_table(r->score), r->windows->count,
+                         windows_columns(r->windows), e);
+}
+
+/* Path of a file in the run's folder. */
+static const char *in_folder(const struct evaluation *v, const char *name, char *out, size_t size)
+{
+    if (!v->spec->out)
+        return NULL;
+    snprintf(out, size, "%s/%s", v->spec->out, name);
+    return out;
+}
+
+/* The JSON of the first n models. */
+static enum status write_json(struct evaluation *v, int n, bool complete, struct err *e)
+{
+    struct report r = {.version = version_name(), .n_models = n, .model = v->report,
+                       .complete = complete};
+    char path[4096];
+
+    for (int i = 0; i < n; i++)
+        v->report[i] = v->result[i].report;
+    if (in_folder(v, "result.json", path, sizeof path))
+        TRY(report_write_json(&r, path, e));
+    return v->o->json ? report_write_json(&r, v->o->json, e) : OK;
+}
+
+/* Everything that one model leaves behind; the lock is held. partial: why it ends early, or NULL. */
+static enum status publish(struct evaluation *v, const struct run *r, const char *partial,
+                           struct err *e)
+{
+    struct result *out = &v->result[v->done];
+    char path[4096];
+
+    TRY(result_make(r, partial, out, e));
+    report_print_model(&out->report, table_stream(v));
+    fflush(table_stream(v));
+    TRY(write_nll(v, r, v->o->nll, e));
+    return write_nll(v, r, in_folder(v, "nll.npy", path, sizeof path), e);
+}
+
+void evaluate_interrupt(struct evaluation *v, const char *why)
+{
+    struct err e = {.code = OK};
+    enum status st = OK;
+
+    pthread_mutex_lock(&v->lock);
+    progress_end(&v->progress);
+    if (v->running) {
+        st = publish(v, v->running, why, &e);
+        v->done += st == OK;
+    }
+    if (st == OK)
+        st = write_json(v, v->done, false, &e);
+    if (st != OK)
+        fprintf(stderr, "nvfp4_ppl: warning: the partial result is not whole: %s\n", e.msg);
+    v->now.state = RUN_PARTIAL;
+    v->now.reason = why;
+    v->now.exit_code = ERR_INTERRUPTED;
+    write_status(v);
+    /* the lock stays: nothing may be published after this */
+}
+
+void evaluate_failed(struct evaluation *v, int code, const char *reason)
+{
+    if (!is_root(v))
+        return;
+    progress_end(&v->progress);
+    v->now.state = RUN_FAILED;
+    v->now.reason = reason;
+    v->now.exit_code = code;
+    write_status(v);
+}
+
+static void print_notes(const struct evaluation *v, const struct run *r)
+{
+    for (int i = 0; i < r->model->n_warnings; i++)
+        note(v, "warning", r->model->warning[i]);
+}
+
+/* Peaks against the plan: an excess is a failure when asked for, else a warning. */
+static enum status check_memory(const struct evaluation *v, const struct run *r, struct err *e)
+{
+    for (int i = 0; i < r->plan->ranks; i++) {
+        char peak[SIZE_TEXT], planned[SIZE_TEXT];
+
+        if (r->rank[i].peak <= r->plan->rank[i].total)
+            continue;
+        fail(e, ERR_INTERNAL, "rank %d took %s at its peak, more than the planned %s", i,
+             size_format(r->rank[i].peak, peak), size_format(r->plan->rank[i].total, planned));
+        if (v->o->strict_memory)
+            return e->code;
+        note(v, "warning", e->msg);
+    }
+    return OK;
+}
+
+/* What is wrong with a complete result: it is published all the same. */
+static enum status judge(const struct evaluation *v, const struct run *r, struct err *e)
+{
+    const struct result *result = &v->result[v->done - 1];
+    char fault[512];
+
+    TRY(check_memory(v, r, e));
+    if (result->totals.nonfinite == 0)
+        return OK;
+    result_fault(result, r, fault, sizeof fault);
+    return fail(e, ERR_NONFINITE, "%s: %s", r->choice->label, fault);
+}
+
+/* Rank 0, when all windows are scored. */
+static enum status conclude(struct evaluation *v, struct run *r, struct err *bad, struct err *e)
+{
+    struct err verdict = {.code = OK};
+    enum status st;
+
+    pthread_mutex_lock(&v->lock);
+    v->running = NULL;
+    progress_end(&v->progress);
+    st = publish(v, r, NULL, e);
+    if (st == OK)
+        v->done++;
+    pthread_mutex_unlock(&v->lock);
+    if (st == OK && judge(v, r, &verdict) != OK && bad->code == OK)
+        *bad = verdict;
+    return st;
+}
+
+/* Plan and weights: up to here ranks agree on failures. */
+static enum status prepare(struct evaluation *v, struct run *r, struct err *e)
+{
+    enter_phase(v, "plan");
+    TRY(run_plan(r, e));
+    if (is_root(v)) {
+        print_notes(v, r);
+        plan_print(stderr, r->plan, &r->request, r->timed);
+    }
+    enter_phase(v, "load");
+    return run_load(r, NULL, NULL, e);
+}
+
+static enum status score(struct evaluation *v, struct run *r, struct err *e)
+{
+    v->now.windows = r->windows->count;
+    v->now.windows_done = 0;
+    if (is_root(v)) {
+        progress_begin(&v->progress, stderr, r->choice->label, r->windows->count, v->o->quiet);
+        pthread_mutex_lock(&v->lock);
+        v->running = r;
+        pthread_mutex_unlock(&v->lock);
+    }
+    enter_phase(v, "compute");
+    return run_score(r, is_root(v) ? on_score : NULL, v, e);
+}
+
+/* One model. *bad keeps the first failure of a result that was published all the same. */
+static enum status evaluate_model(struct evaluation *v, int i, bool *agreed, struct err *bad,
+                                  struct err *e)
+{
+    struct run *r = NULL;
+    enum status st;
+
+    v->now.label = v->spec->model[i].label;
+    v->now.model = i + 1;
+    enter_phase(v, "open");
+    *agreed = true;
+    st = run_open(v->spec, i, v->comm, v->o->data_dir, &r, e);
+    if (st == OK)
+        st = prepare(v, r, e);
+    if (st == OK) {
+        *agreed = false;
+        st = score(v, r, e);
+    }
+    if (st == OK && is_root(v))
+        st = conclude(v, r, bad, e);
+    if (st == OK || *agreed)
+        run_close(r); /* else transfers may be under way into it: the job ends as it is */
+    return st;
+}
+
+enum status evaluate_run(struct evaluation *v, bool *agreed, struct err *e)
+{
+    struct err bad = {.code = OK};
+    enum status st = OK;
+
+    for (int i = 0; i < v->spec->n_models; i++)
+        TRY(evaluate_model(v, i, agreed, &bad, e));
+    *agreed = true;
+    if (is_root(v)) {
+        struct report all = {.version = version_name(), .n_models = v->done, .model = v->report,
+                             .complete = true};
+
+        pthread_mutex_lock(&v->lock);
+        st = write_json(v, v->done, true, e);
+        if (st == OK)
+            report_print_comparison(&all, table_stream(v));
+        pthread_mutex_unlock(&v->lock);
+        if (st == OK && bad.code != OK) {
+            *e = bad;
+            st = bad.code;
+        }
+    }
+    st = job_agree(v->comm, st, e);
+    if (st == OK && is_root(v)) {
+        v->now.state = RUN_COMPLETE;
+        enter_phase(v, "end");
+    }
+    return st;
+}

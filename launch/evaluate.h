@@ -1,0 +1,23 @@
+/* evaluate.h - all models of a spec, one after another: progress, status, outputs, exit code.
+ *
+ * Memory: evaluate_open allocates; evaluate_close frees (accepts NULL).
+ * Threads: evaluate_interrupt may come from the thread that takes signals at any time. */
+#ifndef LAUNCH_EVALUATE_H
+#define LAUNCH_EVALUATE_H
+
+#include "comm/comm.h"
+#include "launch/options.h"
+
+struct evaluation;
+
+MUST_USE enum status evaluate_open(const struct options *o, const struct spec *spec,
+                                   struct comm *comm, struct evaluation **out, struct err *e);
+/* Every rank. *agreed: a failure is the same on all ranks (else only this one knows of it). */
+MUST_USE enum status evaluate_run(struct evaluation *v, bool *agreed, struct err *e);
+/* Rank 0: outputs of what there is, marked partial because of `why`. The caller ends the job next. */
+void evaluate_interrupt(struct evaluation *v, const char *why);
+/* Rank 0: the run has failed with `code`; status.json says so. */
+void evaluate_failed(struct evaluation *v, int code, const char *reason);
+void evaluate_close(struct evaluation *v);
+
+#endif

@@ -1,0 +1,150 @@
+#include "launch/result.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct report_rank rank_report(const struct run *r, int i)
+{
+    const struct plan_rank *p = &r->plan->rank[i];
+    struct report_rank out = {.rank = i,
+                              .first = p->first,
+                              .last = p->last,
+                              .streamed = p->streamed,
+                              .cap_bytes = p->cap.bytes,
+                              .planned_bytes = p->total,
+                              .bytes_owned = p->owned};
+
+    if (!r->rank)
+        return out; /* interrupted: nobody was asked */
+    snprintf(out.host, sizeof out.host, "%s", r->rank[i].host);
+    snprintf(out.device, sizeof out.device, "%.63s", r->rank[i].device);
+    out.peak_bytes = r->rank[i].peak;
+    out.bytes_read = r->rank[i].read;
+    out.seconds = (struct report_seconds){r->rank[i].load, r->rank[i].compute,
+                                          r->rank[i].wait + r->rank[i].stall, r->rank[i].total};
+    return out;
+}
+
+/* The variants that took part, each once: "avx512", or "avx512+avx2". */
+static void join_isa(const struct run *r, char *out, size_t size)
+{
+    snprintf(out, size, "%s", r->kernels->isa(r->device));
+    for (int i = 0; r->rank && i < r->plan->ranks; i++)
+        if (!strstr(out, r->rank[i].isa))
+            snprintf(out + strlen(out), size - strlen(out), "+%s", r->rank[i].isa);
+}
+
+/* Per word and byte: of whole texts only. */
+static void fill_rolling(const struct run *r, const struct totals *t, struct report_model *m)
+{
+    double bytes = (double)r->corpus->bytes, words = (double)r->corpus->words;
+    bool whole = r->windows->score == SCORE_ROLLING && t->windows == r->windows->count &&
+                 r->windows->count == r->windows->before[r->corpus->n_docs] && bytes > 0;
+
+    m->word_ppl = whole ? exp(t->sum_nll / words) : NAN;
+    m->byte_ppl = whole ? exp(t->sum_nll / bytes) : NAN;
+    m->bits_per_byte = whole ? t->sum_nll / bytes / log(2) : NAN;
+}
+
+static void fill_totals(const struct run *r, const struct totals *t, struct report_model *m)
+{
+    m->windows = t->windows;
+    m->windows_all = r->windows->count;
+    m->tokens = t->tokens;
+    m->nonfinite = t->nonfinite;
+    m->ppl = t->ppl;
+    m->mean_nll = t->mean_nll;
+    m->se_iid = t->se_iid;
+    m->se_block = t->se_block;
+    m->tokens_per_second = run_rate(r);
+}
+
+/* The run's times: the longest of any rank. */
+static struct report_seconds longest(const struct report_rank *rank, int n)
+{
+    struct report_seconds s = {0};
+
+    for (int i = 0; i < n; i++) {
+        s.load = fmax(s.load, rank[i].seconds.load);
+        s.compute = fmax(s.compute, rank[i].seconds.compute);
+        s.wait = fmax(s.wait, rank[i].seconds.wait);
+        s.total = fmax(s.total, rank[i].seconds.total);
+    }
+    return s;
+}
+
+enum status result_make(const struct run *r, const char *partial, struct result *out,
+                        struct err *e)
+{
+    const struct spec_data *d = &r->spec->data;
+
+    memset(out, 0, sizeof *out);
+    out->rank = calloc((size_t)r->plan->ranks, sizeof *out->rank);
+    if (!out->rank)
+        return fail(e, ERR_FIT, "no memory for the result");
+    for (int i = 0; i < r->plan->ranks; i++)
+        out->rank[i] = rank_report(r, i);
+    join_isa(r, out->isa, sizeof out->isa);
+    snprintf(out->ids_sha256, sizeof out->ids_sha256, "%s", r->corpus->ids_sha256);
+    snprintf(out->config_sha256, sizeof out->config_sha256, "%s", r->model->config_sha256);
+    snprintf(out->fingerprint, sizeof out->fingerprint, "%s",
+             checkpoint_fingerprint(r->model->checkpoint));
+    out->totals = score_totals(r->score);
+    out->report = (struct report_model){.label = r->choice->label,
+                                        .model_dir = r->choice->model_dir,
+                                        .partial = partial,
+                                        .score = score_name(d->score),
+                                        .bos = bos_name(d->bos),
+                                        .dtype = dtype_name(r->choice->dtype),
+                                        .arithmetic = arithmetic_name(r->choice->arithmetic),
+                                        .backend = r->kernels->name,
+                                        .isa = out->isa,
+                                        .eval_len = r->windows->eval_len,
+                                        .eval_stride = r->windows->eval_stride,
+                                        .softmax_width = r->vocab,
+                                        .ids = r->corpus->n,
+                                        .ids_sha256 = out->ids_sha256,
+                                        .config_sha256 = out->config_sha256,
+                                        .weights_fingerprint = out->fingerprint,
+                                        .seconds = longest(out->rank, r->plan->ranks),
+                                        .n_ranks = r->plan->ranks,
+                                        .rank = out->rank};
+    fill_totals(r, &out->totals, &out->report);
+    fill_rolling(r, &out->totals, &out->report);
+    return OK;
+}
+
+void result_free(struct result *r)
+{
+    free(r->rank);
+    *r = (struct result){0};
+}
+
+/* The earliest layer that any rank saw in the microbatch of the first bad window. */
+static int first_bad_layer(const struct result *res, const struct run *r, int *rank)
+{
+    int64_t microbatch = res->totals.bad_window / r->plan->microbatch;
+
+    for (int i = 0; r->rank && i < r->plan->ranks; i++)
+        if (r->rank[i].fault.microbatch == microbatch) {
+            *rank = i;
+            return r->rank[i].fault.layer;
+        }
+    *rank = -1;
+    return -1;
+}
+
+void result_fault(const struct result *res, const struct run *r, char *out, size_t size)
+{
+    int rank, layer = first_bad_layer(res, r, &rank);
+    char where[64] = "hidden states are finite: it is the head";
+
+    if (rank >= 0 && layer >= 0)
+        snprintf(where, sizeof where, "hidden states first in layer %d, rank %d", layer, rank);
+    else if (rank >= 0)
+        snprintf(where, sizeof where, "hidden states already in the embedding, rank %d", rank);
+    snprintf(out, size, "%lld of %lld nll are not finite, the first at window %lld, position %d (%s)",
+             (long long)res->totals.nonfinite, (long long)res->totals.tokens,
+             (long long)res->totals.bad_window, res->totals.bad_position, where);
+}

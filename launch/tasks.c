@@ -1,0 +1,148 @@
+#include "launch/tasks.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launch/plan_report.h"
+#include "launch/run.h"
+#include "launch/version.h"
+#include "loader/npy.h"
+#include "loader/tokenizer.h"
+#include "spec/sha256.h"
+
+/* As many ranks as asked for, or as the job has, or as have caps. */
+static int plan_ranks(const struct options *o, const struct spec_model *m, int job_ranks)
+{
+    if (o->ranks > 0)
+        return o->ranks;
+    return job_ranks == 1 && m->caps.n_ranks > 1 ? m->caps.n_ranks : job_ranks;
+}
+
+static enum status write_plans(const char *path, cJSON *plans, struct err *e)
+{
+    bool to_stdout = strcmp(path, "-") == 0;
+    char *text = cJSON_Print(plans);
+    FILE *f = to_stdout ? stdout : fopen(path, "w");
+    enum status st = OK;
+
+    if (!f)
+        st = fail(e, ERR_OUTPUT, "%s: %s", path, strerror(errno));
+    else if (!text)
+        st = fail(e, ERR_FIT, "no memory for the plan's JSON");
+    else if (fprintf(f, "%s\n", text) < 0)
+        st = fail(e, ERR_IO, "%s: %s", path, strerror(errno));
+    if (f && !to_stdout && fclose(f) != 0 && st == OK)
+        st = fail(e, ERR_IO, "%s: %s", path, strerror(errno));
+    cJSON_free(text);
+    return st;
+}
+
+static enum status plan_model(const struct options *o, const struct spec *spec, int i,
+                              int job_ranks, struct comm *comm, cJSON *plans, struct err *e)
+{
+    bool quiet = o->json && strcmp(o->json, "-") == 0;
+    struct run *r = NULL;
+    cJSON *json = NULL;
+    enum status st = run_open(spec, i, comm, o->data_dir, &r, e);
+
+    if (st == OK)
+        st = run_plan_only(r, plan_ranks(o, &spec->model[i], job_ranks), e);
+    if (st == OK && spec->n_models > 1 && !quiet)
+        printf("%s%s\n", i ? "\n" : "", spec->model[i].label);
+    if (st == OK && !quiet)
+        plan_print(stdout, r->plan, &r->request, r->timed);
+    if (st == OK && o->json)
+        st = plan_json(r->plan, &r->request, r->timed, &json, e);
+    if (st == OK && json) {
+        cJSON_AddStringToObject(json, "label", spec->model[i].label);
+        cJSON_AddItemToArray(plans, json);
+    }
+    run_close(r);
+    if (st != OK && spec->n_models > 1)
+        fail_in(e, "%s", spec->model[i].label);
+    return st;
+}
+
+enum status task_plan(const struct options *o, const struct spec *spec, int job_ranks,
+                      struct err *e)
+{
+    cJSON *root = cJSON_CreateObject(), *plans;
+    struct comm *alone = NULL;
+    enum status st = comm_open_loop(&alone, e);
+
+    cJSON_AddStringToObject(root, "schema", NVFP4_PPL_SCHEMA);
+    cJSON_AddStringToObject(root, "version", version_name());
+    plans = cJSON_AddArrayToObject(root, "plans");
+    for (int i = 0; st == OK && i < spec->n_models; i++)
+        st = plan_model(o, spec, i, job_ranks, alone, plans, e);
+    if (st == OK && o->json)
+        st = write_plans(o->json, root, e);
+    cJSON_Delete(root);
+    comm_close(alone);
+    return st;
+}
+
+enum { TEXT_BYTES_MAX = 1 << 30 };
+
+/* All of a stream, at most TEXT_BYTES_MAX; *text is malloced. */
+static enum status read_stream(FILE *f, const char *name, char **text, size_t *bytes, struct err *e)
+{
+    size_t room = 0;
+
+    *text = NULL;
+    *bytes = 0;
+    do {
+        char *more;
+
+        room = room ? 2 * room : 1 << 16;
+        more = room <= TEXT_BYTES_MAX ? realloc(*text, room) : NULL;
+        if (!more)
+            return fail(e, room > TEXT_BYTES_MAX ? ERR_DATA : ERR_FIT,
+                        "%s: the text does not fit %zu bytes", name, room / 2);
+        *text = more;
+        *bytes += fread(*text + *bytes, 1, room - *bytes, f);
+    } while (*bytes == room);
+    return ferror(f) ? fail(e, ERR_IO, "%s: %s", name, strerror(errno)) : OK;
+}
+
+static enum status read_text(const char *path, char **text, size_t *bytes, struct err *e)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *f = is_stdin ? stdin : fopen(path, "rb");
+    enum status st;
+
+    if (!f)
+        return fail(e, ERR_NO_INPUT, "%s: %s", path, strerror(errno));
+    st = read_stream(f, is_stdin ? "standard input" : path, text, bytes, e);
+    if (!is_stdin)
+        fclose(f);
+    return st;
+}
+
+enum status task_tokenize(const struct options *o, struct err *e)
+{
+    struct tokenizer *t = NULL;
+    char *text = NULL, hex[SHA256_HEX];
+    int32_t *ids = NULL;
+    size_t bytes = 0, n = 0;
+    enum status st = tokenizer_open(o->tokenizer, &t, e);
+
+    if (st == OK)
+        st = read_text(o->text, &text, &bytes, e);
+    if (st == OK) {
+        st = tokenizer_encode(t, text, bytes, o->bos == BOS_AUTO, &ids, &n, e);
+        if (st != OK)
+            fail_in(e, "%s", strcmp(o->text, "-") == 0 ? "standard input" : o->text);
+    }
+    if (st == OK && o->ids)
+        st = npy_write_ids(o->ids, ids, (int64_t)n, e);
+    if (st == OK) {
+        sha256_of(ids, n * sizeof *ids, hex);
+        printf("%zu ids, SHA-256 %s\n", n, hex);
+    }
+    free(ids);
+    free(text);
+    tokenizer_close(t);
+    return st;
+}
