@@ -20,7 +20,7 @@ void quantize_rows(const struct device *d, const struct weight *w, const void *x
 
     CHECK(K % NVFP4_GROUP == 0 && w->input_global != 0);
     CHECK(d->arithmetic == W4A4_HF || d->arithmetic == W4A4_VLLM);
-#pragma omp parallel for num_threads(d->threads) schedule(static)
+#pragma omp parallel for num_threads(d->threads) schedule(static) if (rows > 1)
     for (int r = 0; r < rows; r++)
         for (size_t at = 0; at < K; at += PART) {
             int n = (int)part_length(at, K);
