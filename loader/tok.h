@@ -22,8 +22,8 @@ enum {
     TOK_FILE_MAX = 256 << 20, /* bytes of a tokenizer.json */
     TOK_TEXT_MAX = 1 << 30,   /* bytes of a text, and of what normalizers may make of it */
     TOK_ID_MAX = (1 << 24) - 1,
-    TOK_TOKEN_MAX = 1 << 16,  /* bytes of one token's text */
-    TOK_STEPS_MAX = 64        /* members of a Sequence, nested ones included */
+    TOK_TOKEN_MAX = 1 << 16, /* bytes of one token's text */
+    TOK_STEPS_MAX = 64       /* members of a Sequence, nested ones included */
 };
 
 /* ---- buffers ---- */
@@ -46,7 +46,7 @@ struct tok_span {
     size_t at, n;
 };
 
-/* A text cut in pieces. at_start: the first piece begins where the caller's text begins. */
+/* A text cut in pieces. at_start: the text, still whole, begins where the caller's text begins. */
 struct tok_pieces {
     struct tok_text text;
     struct tok_span *span;
@@ -107,8 +107,8 @@ void tok_matcher_close(struct tok_matcher *m);
 void tok_matcher_start(struct tok_matcher *m, const struct tok_regex *re, const char *text,
                        size_t n);
 /* found = false at the end. */
-MUST_USE enum status tok_matcher_next(struct tok_matcher *m, bool *found, size_t *start, size_t *end,
-                                      struct err *e);
+MUST_USE enum status tok_matcher_next(struct tok_matcher *m, bool *found, size_t *start,
+                                      size_t *end, struct err *e);
 
 /* ---- normalizers ---- */
 
@@ -141,9 +141,9 @@ struct tok_bpe;
 MUST_USE enum status tok_bpe_open(const struct json *j, const cJSON *model, struct tok_bpe **out,
                                   struct err *e);
 void tok_bpe_close(struct tok_bpe *b);
-int32_t tok_bpe_id(const struct tok_bpe *b, const char *s, size_t n); /* -1: not in the vocabulary */
-int32_t tok_bpe_count(const struct tok_bpe *b);                       /* entries of the vocabulary */
-int32_t tok_bpe_max(const struct tok_bpe *b);                         /* the highest id */
+int32_t tok_bpe_id(const struct tok_bpe *b, const char *s, size_t n); /* -1: none */
+int32_t tok_bpe_count(const struct tok_bpe *b); /* entries of the vocabulary */
+int32_t tok_bpe_max(const struct tok_bpe *b);   /* the highest id */
 
 struct tok_bpe_work;
 /* bytes: of the whole text, for the size of the word cache. */
@@ -157,9 +157,9 @@ MUST_USE enum status tok_bpe_piece(const struct tok_bpe *b, struct tok_bpe_work 
 
 struct tok_added;
 /* z: their texts are normalized with it where they ask for it. */
-MUST_USE enum status tok_added_open(const struct json *j, const cJSON *list, const struct tok_bpe *b,
-                                    const struct tok_normalize *z, struct tok_matcher *m,
-                                    struct tok_added **out, struct err *e);
+MUST_USE enum status tok_added_open(const struct json *j, const cJSON *list,
+                                    const struct tok_bpe *b, const struct tok_normalize *z,
+                                    struct tok_matcher *m, struct tok_added **out, struct err *e);
 void tok_added_close(struct tok_added *a);
 int32_t tok_added_id(const struct tok_added *a, const char *s, size_t n); /* -1: none */
 int32_t tok_added_max(const struct tok_added *a);                         /* -1: no tokens */
@@ -167,9 +167,9 @@ int32_t tok_added_max(const struct tok_added *a);                         /* -1:
 /* Walks over text[0..n): each step gives a piece of plain text (id -1) or an added token. */
 struct tok_added_walk {
     const struct tok_added *a;
-    bool normalized;         /* which of the two sets */
+    bool normalized; /* which of the two sets */
     const char *text;
-    size_t n, search, start; /* where the search goes on; end of what was given out */
+    size_t n, search, start;    /* where the search goes on; end of what was given out */
     size_t space_at, space_end; /* the last run of white space that was looked through */
     int32_t held;               /* a token that waits behind the plain text before it, or -1 */
 };

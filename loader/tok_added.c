@@ -20,7 +20,7 @@ struct trie {
 
 struct added {
     int32_t id;
-    bool single_word, lstrip, rstrip, normalized, special;
+    bool single_word, lstrip, rstrip, normalized;
 };
 
 struct tok_added {
@@ -30,31 +30,25 @@ struct tok_added {
     int32_t id_max;
 };
 
-static enum status trie_add(struct trie *t, const char *s, size_t n, int32_t token, struct err *e)
+static enum status trie_add(struct trie *t, const char *s, size_t n, int32_t token, bool *twice,
+                            struct err *e)
 {
-    int32_t *link = &t->root[(unsigned char)s[0]];
+    int32_t parent = -1, at = -1;
 
-    for (size_t i = 0; i < n; i++) {
-        int32_t at = *link;
+    for (size_t i = 0; i < n; i++, parent = at) {
+        int32_t head = i ? t->node[parent].child : t->root[(unsigned char)*s];
 
-        while (at >= 0 && t->node[at].byte != s[i])
+        for (at = head; at >= 0 && t->node[at].byte != s[i];)
             at = t->node[at].next;
-        if (at < 0) {
-            int32_t head = *link;
-            size_t link_at = (char *)link - (char *)t->node; /* the node may move */
-            bool in_root = i == 0;
-
-            TRY(tok_grow(&t->node, &t->cap, t->n + 1, sizeof *t->node, e));
-            if (!in_root)
-                link = (int32_t *)(void *)((char *)t->node + link_at);
-            at = (int32_t)t->n++;
-            t->node[at] = (struct node){-1, head, -1, s[i]};
-            *link = at;
-        }
-        if (i + 1 == n && t->node[at].token < 0) /* of two that normalize alike the first counts */
-            t->node[at].token = token;
-        link = &t->node[at].child;
+        if (at >= 0)
+            continue;
+        TRY(tok_grow(&t->node, &t->cap, t->n + 1, sizeof *t->node, e));
+        at = (int32_t)t->n++;
+        t->node[at] = (struct node){-1, head, -1, s[i]};
+        *(i ? &t->node[parent].child : &t->root[(unsigned char)*s]) = at;
     }
+    *twice = t->node[at].token >= 0;
+    t->node[at].token = token;
     return OK;
 }
 
@@ -78,7 +72,7 @@ static int32_t trie_longest(const struct trie *t, const char *s, size_t n, size_
 
 /* ---- reading ---- */
 
-/* The id Hugging Face gives a token, whatever the file says: that of the vocabulary, else the next. */
+/* The id Hugging Face gives a token, whatever the file says: the vocabulary's, else the next. */
 static int32_t expected_id(const struct tok_added *a, const struct tok_bpe *b, const char *s,
                            size_t n)
 {
@@ -107,7 +101,6 @@ static enum status read_token(const struct json *j, const cJSON *item, const str
     TRY(tok_need_bool(j, item, "lstrip", &token->lstrip, e));
     TRY(tok_need_bool(j, item, "rstrip", &token->rstrip, e));
     TRY(tok_need_bool(j, item, "normalized", &token->normalized, e));
-    TRY(tok_need_bool(j, item, "special", &token->special, e));
     token->id = (int32_t)id;
     TRY(tok_string(j, content, "added_tokens: content", &a->text.text, e));
     s = a->text.text.at + at;
@@ -118,41 +111,52 @@ static enum status read_token(const struct json *j, const cJSON *item, const str
     if (tok_vocab_add(&a->text, at, (int32_t)id, &twice, e) != OK)
         return json_fail(j, item, e, "added_tokens: %s", e->msg);
     if (twice)
-        return json_fail(j, item, e, "added_tokens: \"%.*s\" stands twice",
-                         (int)(n < 60 ? n : 60), s);
+        return json_fail(j, item, e, "added_tokens: \"%.*s\" stands twice", (int)(n < 60 ? n : 60),
+                         s);
     if (id != expected)
         return json_fail(j, id_item, e, "added_tokens: \"%.*s\" has id %d, want %d (%s)",
                          (int)(n < 60 ? n : 60), s, (int)id, (int)expected,
-                         tok_bpe_id(b, s, n) >= 0 ? "its id in the vocabulary" : "the next free id");
+                         tok_bpe_id(b, s, n) >= 0 ? "its id in the vocabulary"
+                                                  : "the next free id");
     if (id > a->id_max)
         a->id_max = (int32_t)id;
     return OK;
 }
 
-/* Special tokens first: of two that normalize alike the first one counts. */
-static enum status build_tries(struct tok_added *a, const struct tok_normalize *z,
-                               struct tok_matcher *m, struct err *e)
+/* The text that one token is looked up by. */
+static enum status add_to_trie(const struct json *j, const cJSON *item, struct tok_added *a,
+                               size_t i, const struct tok_normalize *z, struct tok_matcher *m,
+                               struct tok_text text[2], struct err *e)
 {
-    struct tok_text text = {0}, spare = {0};
+    const struct tok_vocab_entry *x = &a->text.entry[i];
+    const char *content = a->text.text.at + x->at;
+    int shown = (int)(x->n < 60 ? x->n : 60);
+    bool moved, twice;
+
+    text->n = 0;
+    TRY(tok_text_add(text, content, x->n, e));
+    if (a->token[i].normalized)
+        TRY(tok_normalize(z, m, text, text + 1, &moved, e));
+    if (text->n == 0) /* Hugging Face would find it everywhere */
+        return json_fail(j, item, e, "added_tokens: \"%.*s\" is empty once normalized", shown,
+                         content);
+    TRY(trie_add(&a->trie[a->token[i].normalized], text->at, text->n, (int32_t)i, &twice, e));
+    if (twice) /* Hugging Face takes one of the two by chance */
+        return json_fail(j, item, e, "added_tokens: \"%.*s\" equals another once normalized", shown,
+                         content);
+    return OK;
+}
+
+static enum status build_tries(const struct json *j, const cJSON *item, struct tok_added *a,
+                               const struct tok_normalize *z, struct tok_matcher *m, struct err *e)
+{
+    struct tok_text text[2] = {{0}, {0}};
     enum status s = OK;
-    bool moved;
 
-    for (size_t k = 0; k < 2 * a->text.n && s == OK; k++) {
-        size_t i = k % a->text.n;
-        const struct tok_vocab_entry *x = &a->text.entry[i];
-        const struct added *token = &a->token[i];
-
-        if (token->special != (k < a->text.n))
-            continue;
-        text.n = 0;
-        s = tok_text_add(&text, a->text.text.at + x->at, x->n, e);
-        if (s == OK && token->normalized)
-            s = tok_normalize(z, m, &text, &spare, &moved, e);
-        if (s == OK && text.n > 0)
-            s = trie_add(&a->trie[token->normalized], text.at, text.n, (int32_t)i, e);
-    }
-    tok_text_free(&text);
-    tok_text_free(&spare);
+    for (size_t i = 0; i < a->text.n && s == OK; i++, item = item->next)
+        s = add_to_trie(j, item, a, i, z, m, text, e);
+    tok_text_free(&text[0]);
+    tok_text_free(&text[1]);
     return s;
 }
 
@@ -174,7 +178,7 @@ static enum status read_all(const struct json *j, const cJSON *list, const struc
         return fail(e, ERR_FIT, "tokenizer: out of memory");
     for (item = n ? list->child : NULL; item; item = item->next)
         TRY(read_token(j, item, b, a, e));
-    return build_tries(a, z, m, e);
+    return build_tries(j, n ? list->child : NULL, a, z, m, e);
 }
 
 enum status tok_added_open(const struct json *j, const cJSON *list, const struct tok_bpe *b,
@@ -225,8 +229,8 @@ int32_t tok_added_max(const struct tok_added *a)
 void tok_added_start(struct tok_added_walk *w, const struct tok_added *a, bool normalized,
                      const char *text, size_t n)
 {
-    *w = (struct tok_added_walk){
-        .a = a, .normalized = normalized, .text = text, .n = n, .held = -1};
+    *w =
+        (struct tok_added_walk){.a = a, .normalized = normalized, .text = text, .n = n, .held = -1};
 }
 
 static bool stands_alone(const char *text, size_t n, size_t at, size_t end)
@@ -260,7 +264,7 @@ static size_t skip_spaces_back(const struct tok_added_walk *w, size_t at)
             break;
         at = before;
     }
-    return at;
+    return at > w->start ? at : w->start; /* what an earlier token swallowed stays its own */
 }
 
 bool tok_added_next(struct tok_added_walk *w, size_t *at, size_t *len, int32_t *id)
@@ -291,6 +295,10 @@ bool tok_added_next(struct tok_added_walk *w, size_t *at, size_t *len, int32_t *
             start = skip_spaces_back(w, start);
         if (token->rstrip)
             end = skip_spaces(w, end);
+        if (token->lstrip && start >= end) { /* all of it was swallowed by the one before */
+            w->start = end;
+            continue;
+        }
         *at = w->start;
         *len = start > w->start ? start - w->start : 0;
         w->start = end;

@@ -5,11 +5,11 @@
 #include "loader/tok_bpe.h"
 
 enum {
-    CACHE_KEY = 23,  /* bytes of the longest word that is remembered */
+    CACHE_KEY = 23, /* bytes of the longest word that is remembered */
     CACHE_IDS = 9,
     CACHE_MIN = 1 << 6,
     CACHE_MAX = 1 << 15,
-    WORD_LONG = 64   /* bytes; longer ones are taken apart first */
+    WORD_LONG = 64 /* bytes; longer ones are taken apart first */
 };
 
 /* One symbol of a word; a doubly linked list in an array. */
@@ -124,8 +124,8 @@ static enum status add_symbol(struct tok_bpe_work *w, int32_t id, struct err *e)
 }
 
 /* The bytes of a character as tokens: false when one of them has none. */
-static enum status add_bytes(const struct tok_bpe *b, struct tok_bpe_work *w, const char *s, int len,
-                             bool *done, struct err *e)
+static enum status add_bytes(const struct tok_bpe *b, struct tok_bpe_work *w, const char *s,
+                             int len, bool *done, struct err *e)
 {
     *done = b->byte_fallback;
     for (int i = 0; i < len; i++)

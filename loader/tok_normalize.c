@@ -6,20 +6,20 @@
 #include "loader/tok.h"
 
 enum step_kind {
-    STEP_FORM,    /* NFC, NFD, NFKC, NFKD */
+    STEP_FORM, /* NFC, NFD, NFKC, NFKD */
     STEP_LOWER,
     STEP_STRIP,
     STEP_PREPEND,
     STEP_REPLACE,
-    STEP_BYTES    /* ByteLevel */
+    STEP_BYTES /* ByteLevel */
 };
 
 struct step {
     enum step_kind kind;
-    bool compose, compat;     /* STEP_FORM */
-    bool left, right;         /* STEP_STRIP */
-    struct tok_regex *re;     /* STEP_REPLACE */
-    struct tok_text content;  /* STEP_REPLACE, STEP_PREPEND */
+    bool compose, compat;    /* STEP_FORM */
+    bool left, right;        /* STEP_STRIP */
+    struct tok_regex *re;    /* STEP_REPLACE */
+    struct tok_text content; /* STEP_REPLACE, STEP_PREPEND */
 };
 
 struct tok_normalize {
@@ -34,8 +34,9 @@ static enum status read_step(const struct json *j, const cJSON *block, const cha
 {
     const cJSON *item;
 
-    if (strncmp(type, "NF", 2) == 0 && (strcmp(type + 2, "C") == 0 || strcmp(type + 2, "D") == 0 ||
-                                        strcmp(type + 2, "KC") == 0 || strcmp(type + 2, "KD") == 0)) {
+    if (strncmp(type, "NF", 2) == 0 &&
+        (strcmp(type + 2, "C") == 0 || strcmp(type + 2, "D") == 0 || strcmp(type + 2, "KC") == 0 ||
+         strcmp(type + 2, "KD") == 0)) {
         s->kind = STEP_FORM;
         s->compat = type[2] == 'K';
         s->compose = type[strlen(type) - 1] == 'C';
@@ -53,7 +54,10 @@ static enum status read_step(const struct json *j, const cJSON *block, const cha
     if (strcmp(type, "Prepend") == 0) {
         s->kind = STEP_PREPEND;
         TRY(tok_need(j, block, "prepend", &item, e));
-        return tok_string(j, item, "prepend", &s->content, e);
+        TRY(tok_string(j, item, "prepend", &s->content, e));
+        if (s->content.n == 0) /* Hugging Face would repeat the first character */
+            return json_fail(j, item, e, "prepend is empty");
+        return OK;
     }
     if (strcmp(type, "Replace") == 0) {
         s->kind = STEP_REPLACE;
@@ -75,8 +79,7 @@ static enum status add_steps(const struct json *j, const cJSON *block, struct to
     TRY(tok_type(j, block, "normalizer", &type, e));
     if (strcmp(type, "Sequence") == 0) {
         TRY(tok_need_list(j, block, "normalizers", &list, e));
-        cJSON_ArrayForEach(member, list)
-            TRY(add_steps(j, member, z, e));
+        cJSON_ArrayForEach(member, list) TRY(add_steps(j, member, z, e));
         return OK;
     }
     if (z->n == TOK_STEPS_MAX)
@@ -162,7 +165,7 @@ static enum status order_marks(utf8proc_int32_t *cp, size_t n, struct err *e)
     if (!copy)
         return fail(e, ERR_FIT, "tokenizer: out of memory");
     memcpy(copy, cp, n * sizeof *copy);
-    for (int class = 1; class < 256; class++)
+    for (int class = 1; class < 256; class ++)
         for (size_t i = 0; seen[class] && i < n; i++)
             if (combining_class(copy[i]) == class)
                 cp[k++] = copy[i];
@@ -284,7 +287,9 @@ static enum status replace(const struct step *s, struct tok_matcher *m, const st
         TRY(tok_matcher_next(m, &found, &start, &end, e));
         if (!found)
             break;
-        *moved = *moved || (start == 0 && end > 0 && s->content.n == 0);
+        /* what replaces several characters stands where the last of them stood */
+        *moved = *moved || (start == 0 && end > 0 &&
+                            (s->content.n == 0 || end > (size_t)utf8_length(*in->at)));
         TRY(tok_text_add(out, in->at + done, start - done, e));
         TRY(tok_text_add(out, s->content.at, s->content.n, e));
         done = end;

@@ -23,7 +23,8 @@ static enum status put(struct rewriter *w, const char *s, struct err *e)
 
 static enum status refuse(const struct rewriter *w, const char *what, struct err *e)
 {
-    return fail(e, ERR_DATA, "regex: %s at byte %zu is not supported (in %.100s)", what, w->i, w->s);
+    return fail(e, ERR_DATA, "regex: %s at byte %zu is not supported (in %.100s)", what, w->i,
+                w->s);
 }
 
 static bool looking_at(const struct rewriter *w, const char *s)
@@ -57,7 +58,8 @@ struct set {
 
 static const uint32_t space_extra[][2] = {{0x9, 0xd}, {0x85, 0x85}};
 static const uint32_t hex_extra[][2] = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
-/* \w of Oniguruma beyond L, M, Nd, Nl, Pc */
+/* \w of Oniguruma beyond L, M, Nd, Nl, Pc; inside brackets without the first three */
+enum { WORD_LATIN1 = 3 };
 static const uint32_t word_extra[][2] = {
     {0xb2, 0xb3},       {0xb9, 0xb9},       {0xbc, 0xbe},       {0x24b6, 0x24e9},
     {0x1f130, 0x1f149}, {0x1f150, 0x1f169}, {0x1f170, 0x1f189},
@@ -65,7 +67,7 @@ static const uint32_t word_extra[][2] = {
 
 #define EXTRA(a) (a), sizeof(a) / sizeof *(a)
 
-static bool set_of_letter(char letter, struct set *set)
+static bool set_of_letter(char letter, bool in_class, struct set *set)
 {
     switch (tolower((unsigned char)letter)) {
     case 's':
@@ -78,9 +80,13 @@ static bool set_of_letter(char letter, struct set *set)
         *set = (struct set){0, EXTRA(hex_extra)};
         return true;
     case 'w':
-        *set = (struct set){unicode_mask("L", 1) | unicode_mask("M", 1) | 1u << UC_ND | 1u << UC_NL |
-                                1u << UC_PC,
+        *set = (struct set){unicode_mask("L", 1) | unicode_mask("M", 1) | 1u << UC_ND |
+                                1u << UC_NL | 1u << UC_PC,
                             EXTRA(word_extra)};
+        if (in_class) {
+            set->extra += WORD_LATIN1;
+            set->n_extra -= WORD_LATIN1;
+        }
         return true;
     }
     return false;
@@ -134,7 +140,8 @@ static enum status read_property(struct rewriter *w, struct set *set, bool *nega
     }
     *set = (struct set){unicode_mask(s, (size_t)(end - s)), NULL, 0};
     if (!set->mask || set->mask == 1u << UC_CS) /* no text holds a surrogate */
-        return fail(e, ERR_DATA, "regex: the property %.*s is not supported (general categories are)",
+        return fail(e, ERR_DATA,
+                    "regex: the property %.*s is not supported (general categories are)",
                     (int)(end - s < 40 ? end - s : 40), s);
     w->i = (size_t)(end - w->s) + 1;
     return OK;
@@ -171,7 +178,7 @@ static enum status put_escape(struct rewriter *w, bool in_class, struct err *e)
         return refuse(w, "a backslash at the end", e);
     if (c == 'p' || c == 'P') {
         TRY(read_property(w, &set, &negated, e));
-    } else if (set_of_letter(c, &set)) {
+    } else if (set_of_letter(c, in_class, &set)) {
         w->i++;
     } else if (c == 'u' || c == 'x') {
         return put_code(w, e);
@@ -205,7 +212,7 @@ static enum status put_class(struct rewriter *w, struct err *e)
         if (looking_at(w, "[:space:]")) {
             struct set set = {0};
 
-            set_of_letter('s', &set);
+            set_of_letter('s', true, &set);
             TRY(put_set(w, &set, false, e));
             w->i += strlen("[:space:]");
         } else if (w->s[w->i] == '[') {

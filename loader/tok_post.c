@@ -72,7 +72,8 @@ static enum status read_template(const struct context *c, const cJSON *block, st
     int n = 0, texts = 0;
 
     TRY(tok_need_list(c->j, block, "single", &single, e));
-    cJSON_ArrayForEach(piece, single) {
+    cJSON_ArrayForEach(piece, single)
+    {
         if (++n > POST_PIECES_MAX)
             return json_fail(c->j, piece, e, "post_processor: a template this long");
         if ((item = json_member(piece, "SpecialToken")) != NULL) {
@@ -106,14 +107,24 @@ static enum status read_pair(const struct context *c, const cJSON *block, const 
     return tok_ids_add(out, &small, 1, e);
 }
 
-static enum status read_block(const struct context *c, const cJSON *block, struct tok_post *p,
-                              struct err *e)
+/* *done: a member that adds ids was read. */
+static enum status read_block(const struct context *c, const cJSON *block, bool *done,
+                              struct tok_post *p, struct err *e)
 {
+    const cJSON *list, *member;
     const char *type;
 
     TRY(tok_type(c->j, block, "post-processor", &type, e));
     if (strcmp(type, "ByteLevel") == 0) /* offsets only */
         return OK;
+    if (strcmp(type, "Sequence") == 0) {
+        TRY(tok_need_list(c->j, block, "processors", &list, e));
+        cJSON_ArrayForEach(member, list) TRY(read_block(c, member, done, p, e));
+        return OK;
+    }
+    if (*done) /* Hugging Face applies the second to each token of the first */
+        return json_fail(c->j, block, e, "a second post-processor that adds tokens");
+    *done = true;
     if (strcmp(type, "TemplateProcessing") == 0)
         return read_template(c, block, p, e);
     if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0) {
@@ -123,46 +134,13 @@ static enum status read_block(const struct context *c, const cJSON *block, struc
     return json_fail(c->j, block, e, "post-processor %s is not supported", type);
 }
 
-/* Each member of a Sequence goes around what the ones before it made. */
-static enum status wrap(struct tok_post *p, struct tok_post *outer, struct err *e)
-{
-    struct tok_ids before = p->before;
-
-    TRY(tok_ids_add(&outer->before, before.at, before.n, e));
-    p->before = outer->before;
-    outer->before = before;
-    return tok_ids_add(&p->after, outer->after.at, outer->after.n, e);
-}
-
-static enum status add_blocks(const struct context *c, const cJSON *block, int *n,
-                              struct tok_post *p, struct err *e)
-{
-    struct tok_post outer = {0};
-    const cJSON *list, *member, *type = json_member(block, "type");
-    enum status s;
-
-    if (cJSON_IsString(type) && strcmp(type->valuestring, "Sequence") == 0) {
-        TRY(tok_need_list(c->j, block, "processors", &list, e));
-        cJSON_ArrayForEach(member, list)
-            TRY(add_blocks(c, member, n, p, e));
-        return OK;
-    }
-    if (++*n > TOK_STEPS_MAX)
-        return json_fail(c->j, block, e, "more than %d post-processors", TOK_STEPS_MAX);
-    s = read_block(c, block, &outer, e);
-    if (s == OK)
-        s = wrap(p, &outer, e);
-    tok_post_close(&outer);
-    return s;
-}
-
 enum status tok_post_open(const struct json *j, const cJSON *block, const struct tok_bpe *b,
                           const struct tok_added *a, struct tok_post *out, struct err *e)
 {
     struct context c = {j, b, a};
-    int n = 0;
+    bool done = false;
 
-    return tok_is_null(block) ? OK : add_blocks(&c, block, &n, out, e);
+    return tok_is_null(block) ? OK : read_block(&c, block, &done, out, e);
 }
 
 void tok_post_close(struct tok_post *p)

@@ -32,8 +32,8 @@ static enum status regex_compile(const char *s, size_t n, uint32_t options, stru
         return fail(e, ERR_FIT, "regex: out of memory");
     }
     pcre2_set_newline(c, PCRE2_NEWLINE_LF);
-    re->code = pcre2_compile((PCRE2_SPTR)s, n, options | PCRE2_UTF | PCRE2_NO_UTF_CHECK, &code, &at,
-                             c);
+    re->code =
+        pcre2_compile((PCRE2_SPTR)s, n, options | PCRE2_UTF | PCRE2_NO_UTF_CHECK, &code, &at, c);
     pcre2_compile_context_free(c);
     if (!re->code) {
         free(re);
@@ -72,7 +72,8 @@ enum status tok_regex_read(const struct json *j, const cJSON *pattern, struct to
     enum status s;
 
     if (!regex == !literal)
-        return json_fail(j, pattern, e, "pattern is neither {\"Regex\": ...} nor {\"String\": ...}");
+        return json_fail(j, pattern, e,
+                         "pattern is neither {\"Regex\": ...} nor {\"String\": ...}");
     s = tok_string(j, regex ? regex : literal, "pattern", &text, e);
     if (s == OK)
         s = tok_text_add(&text, "", 1, e); /* a NUL behind it */
@@ -115,7 +116,8 @@ void tok_matcher_close(struct tok_matcher *m)
     *m = (struct tok_matcher){0};
 }
 
-void tok_matcher_start(struct tok_matcher *m, const struct tok_regex *re, const char *text, size_t n)
+void tok_matcher_start(struct tok_matcher *m, const struct tok_regex *re, const char *text,
+                       size_t n)
 {
     size_t steps = MATCH_STEPS_MIN + 64 * n;
 

@@ -6,10 +6,10 @@
 
 enum step_kind {
     STEP_REGEX,
-    STEP_CHARS,     /* each character of a set is one match */
-    STEP_WORDS,     /* runs of word characters, runs of others, no spaces */
+    STEP_CHARS, /* each character of a set is one match */
+    STEP_WORDS, /* runs of word characters, runs of others, no spaces */
     STEP_METASPACE,
-    STEP_BYTES      /* ByteLevel */
+    STEP_BYTES /* ByteLevel */
 };
 
 enum behavior { ISOLATED, REMOVED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIGUOUS, BEHAVIORS };
@@ -19,12 +19,12 @@ struct step {
     enum step_kind kind;
     enum behavior behavior;
     bool invert;
-    struct tok_regex *re;         /* STEP_REGEX; the pattern of STEP_BYTES or NULL */
-    bool (*holds)(uint32_t cp);   /* STEP_CHARS, or NULL: */
-    uint32_t delimiter;           /* STEP_CHARS: the only member; STEP_METASPACE: its mark */
-    enum prepend prepend;         /* STEP_METASPACE */
-    bool split;                   /* STEP_METASPACE */
-    bool prefix_space;            /* STEP_BYTES */
+    struct tok_regex *re;       /* STEP_REGEX; the pattern of STEP_BYTES or NULL */
+    bool (*holds)(uint32_t cp); /* STEP_CHARS, or NULL: */
+    uint32_t delimiter;         /* STEP_CHARS: the only member; STEP_METASPACE: its mark */
+    enum prepend prepend;       /* STEP_METASPACE */
+    bool split;                 /* STEP_METASPACE */
+    bool prefix_space;          /* STEP_BYTES */
 };
 
 struct tok_split {
@@ -49,8 +49,10 @@ static enum status read_behavior(const struct json *j, const cJSON *block, struc
             s->behavior = (enum behavior)i;
             return OK;
         }
-    return json_fail(j, item, e, "behavior: got \"%.40s\", want Isolated, Removed, "
-                     "MergedWithPrevious, MergedWithNext or Contiguous", got);
+    return json_fail(j, item, e,
+                     "behavior: got \"%.40s\", want Isolated, Removed, "
+                     "MergedWithPrevious, MergedWithNext or Contiguous",
+                     got);
 }
 
 /* A member that is one character. */
@@ -72,8 +74,8 @@ static enum status read_char(const struct json *j, const cJSON *block, const cha
     return s;
 }
 
-static enum status read_metaspace(const struct json *j, const cJSON *block, struct step *s,
-                                  struct err *e)
+static enum status read_metaspace(const struct json *j, const cJSON *block, bool leads,
+                                  struct step *s, struct err *e)
 {
     static const char *const name[] = {"always", "first", "never"};
     const cJSON *scheme = json_member(block, "prepend_scheme");
@@ -95,6 +97,8 @@ static enum status read_metaspace(const struct json *j, const cJSON *block, stru
                          got);
     if (!prefix && k != PREPEND_NEVER)
         return json_fail(j, block, e, "add_prefix_space is false, but prepend_scheme is %s", got);
+    if (k == PREPEND_FIRST && !leads) /* which pieces start the text is then a matter of taste */
+        return json_fail(j, block, e, "prepend_scheme first behind another pre-tokenizer");
     s->prepend = (enum prepend)k;
     return OK;
 }
@@ -112,7 +116,8 @@ static enum status read_byte_level(const struct json *j, const cJSON *block, str
     return use_regex ? tok_regex_open(gpt2, sizeof gpt2 - 1, &s->re, e) : OK;
 }
 
-static enum status read_step(const struct json *j, const cJSON *block, const char *type,
+/* leads: no other step comes before it. */
+static enum status read_step(const struct json *j, const cJSON *block, const char *type, bool leads,
                              struct step *s, struct err *e)
 {
     const cJSON *item;
@@ -127,7 +132,7 @@ static enum status read_step(const struct json *j, const cJSON *block, const cha
     if (strcmp(type, "ByteLevel") == 0)
         return read_byte_level(j, block, s, e);
     if (strcmp(type, "Metaspace") == 0)
-        return read_metaspace(j, block, s, e);
+        return read_metaspace(j, block, leads, s, e);
     s->kind = STEP_CHARS;
     if (strcmp(type, "Digits") == 0) {
         s->holds = unicode_is_numeric;
@@ -162,13 +167,13 @@ static enum status add_steps(const struct json *j, const cJSON *block, struct to
     TRY(tok_type(j, block, "pre-tokenizer", &type, e));
     if (strcmp(type, "Sequence") == 0) {
         TRY(tok_need_list(j, block, "pretokenizers", &list, e));
-        cJSON_ArrayForEach(member, list)
-            TRY(add_steps(j, member, p, e));
+        cJSON_ArrayForEach(member, list) TRY(add_steps(j, member, p, e));
         return OK;
     }
     if (p->n == TOK_STEPS_MAX)
         return json_fail(j, block, e, "more than %d pre-tokenizers", TOK_STEPS_MAX);
-    return read_step(j, block, type, &p->step[p->n++], e);
+    p->n++;
+    return read_step(j, block, type, p->n == 1, &p->step[p->n - 1], e);
 }
 
 enum status tok_split_open(const struct json *j, const cJSON *block, struct tok_split **out,
@@ -362,7 +367,7 @@ static enum status rewrite(const struct step *s, const struct tok_pieces *in,
         size_t n = in->span[i].n, start = out->text.n;
 
         if (s->kind == STEP_METASPACE) {
-            TRY(mark_spaces(s, text, n, i == 0 && in->at_start, &out->text, e));
+            TRY(mark_spaces(s, text, n, in->at_start, &out->text, e));
         } else if (mapped) {
             TRY(tok_byte_level(text, n, &out->text, e));
         } else {
@@ -388,23 +393,20 @@ static void swap_pieces(struct tok_pieces *a, struct tok_pieces *b)
 static enum status cut_all(const struct step *s, struct tok_matcher *m, struct tok_pieces *p,
                            struct tok_pieces *spare, struct err *e)
 {
-    size_t first = p->n ? p->span[0].at : 0;
     struct tok_text text = p->text;
 
     for (size_t i = 0; i < p->n; i++)
         TRY(cut_piece(s, m, text.at, p->span[i], spare, e));
-    spare->at_start = p->at_start && spare->n > 0 && spare->span[0].at == first;
     p->text = spare->text;
     spare->text = text;
     swap_pieces(p, spare);
     return OK;
 }
 
-static enum status rewrite_all(const struct step *s, struct tok_pieces *p,
-                               struct tok_pieces *spare, bool mapped, struct err *e)
+static enum status rewrite_all(const struct step *s, struct tok_pieces *p, struct tok_pieces *spare,
+                               bool mapped, struct err *e)
 {
     TRY(rewrite(s, p, spare, mapped, e));
-    spare->at_start = p->at_start;
     swap_pieces(p, spare);
     return OK;
 }

@@ -13,9 +13,37 @@ enum { UNICODE_END = 0x110000 };
 
 /* General categories, in the order of the table; a set of them is a mask of 1 << category. */
 enum unicode_category {
-    UC_LU, UC_LL, UC_LT, UC_LM, UC_LO, UC_MN, UC_MC, UC_ME, UC_ND, UC_NL, UC_NO, UC_PC, UC_PD, UC_PS,
-    UC_PE, UC_PI, UC_PF, UC_PO, UC_SM, UC_SC, UC_SK, UC_SO, UC_ZS, UC_ZL, UC_ZP, UC_CC, UC_CF, UC_CS,
-    UC_CO, UC_CN, UC_COUNT
+    UC_LU,
+    UC_LL,
+    UC_LT,
+    UC_LM,
+    UC_LO,
+    UC_MN,
+    UC_MC,
+    UC_ME,
+    UC_ND,
+    UC_NL,
+    UC_NO,
+    UC_PC,
+    UC_PD,
+    UC_PS,
+    UC_PE,
+    UC_PI,
+    UC_PF,
+    UC_PO,
+    UC_SM,
+    UC_SC,
+    UC_SK,
+    UC_SO,
+    UC_ZS,
+    UC_ZL,
+    UC_ZP,
+    UC_CC,
+    UC_CF,
+    UC_CS,
+    UC_CO,
+    UC_CN,
+    UC_COUNT
 };
 
 enum unicode_category unicode_category(uint32_t cp);
@@ -48,7 +76,8 @@ static inline uint32_t utf8_decode(const char *s, int *len)
         return *len = 2, (u[0] & 0x1fu) << 6 | (u[1] & 0x3fu);
     if (u[0] < 0xf0)
         return *len = 3, (u[0] & 0xfu) << 12 | (u[1] & 0x3fu) << 6 | (u[2] & 0x3fu);
-    return *len = 4, (u[0] & 7u) << 18 | (u[1] & 0x3fu) << 12 | (u[2] & 0x3fu) << 6 | (u[3] & 0x3fu);
+    return *len = 4,
+           (u[0] & 7u) << 18 | (u[1] & 0x3fu) << 12 | (u[2] & 0x3fu) << 6 | (u[3] & 0x3fu);
 }
 
 /* Length of the character that starts with this byte. */

@@ -10,7 +10,7 @@ struct tok_vocab {
     struct tok_vocab_entry {
         uint32_t at, n;
         int32_t id;
-    } *entry;
+    } * entry;
     uint32_t *slot;
     size_t n, cap, mask;
 };

@@ -69,6 +69,19 @@ enum status tokenizer_open(const char *path, struct tokenizer **out, struct err 
     return s;
 }
 
+enum status tokenizer_parse(const char *name, const char *text, size_t bytes,
+                            struct tokenizer **out, struct err *e)
+{
+    struct json *j;
+    enum status s;
+
+    *out = NULL;
+    TRY(json_parse(name, text, bytes, JSON_NUL, ERR_DATA, &j, e));
+    s = open_json(j, out, e);
+    json_close(j);
+    return s;
+}
+
 void tokenizer_close(struct tokenizer *t)
 {
     if (!t)
@@ -108,7 +121,8 @@ static enum status encode_plain(struct encoding *x, const char *text, size_t n, 
     return OK;
 }
 
-/* Text between added tokens of the first kind: normalized, then searched for those of the second. */
+/* Text between added tokens of the first kind: normalized, then searched for those of the second.
+ */
 static enum status encode_gap(struct encoding *x, const char *text, size_t n, bool at_start,
                               struct err *e)
 {
@@ -145,8 +159,8 @@ static enum status encode_all(struct encoding *x, const char *text, size_t bytes
     return special ? tok_ids_add(&x->ids, post->after.at, post->after.n, e) : OK;
 }
 
-enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t bytes, bool special,
-                             int32_t **ids, size_t *n, struct err *e)
+enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t bytes,
+                             bool special, int32_t **ids, size_t *n, struct err *e)
 {
     struct encoding x = {.t = t};
     size_t good = utf8_check(text, bytes);

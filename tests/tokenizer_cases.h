@@ -50,7 +50,8 @@ static inline int check_cases(const char *name, const struct tokenizer *t, const
     int count = 0;
     const cJSON *c;
 
-    cJSON_ArrayForEach(c, cases) {
+    cJSON_ArrayForEach(c, cases)
+    {
         const char *json = json_member(c, "text")->valuestring;
         size_t bytes, n;
         char *text = case_text(json, &bytes);
@@ -75,7 +76,8 @@ static inline int check_bytes_cases(const struct tokenizer *t, const cJSON *case
     int count = 0;
     const cJSON *c;
 
-    cJSON_ArrayForEach(c, cases) {
+    cJSON_ArrayForEach(c, cases)
+    {
         const char *hex = json_member(c, "hex")->valuestring;
         size_t bytes = strlen(hex) / 2, n;
         char *text = malloc(bytes + 1), want[64];
@@ -151,8 +153,8 @@ static inline void check_tokenizer(const char *folder, const char *texts)
     n = check_cases(folder, t, json_member(root, "cases"));
     EXPECT(n > 0);
     n_bytes = check_bytes_cases(t, json_member(root, "bytes_cases"));
-    cJSON_ArrayForEach(want, json_member(root, "files"))
-        n_files += check_file(folder, t, texts, want);
+    cJSON_ArrayForEach(want, json_member(root, "files")) n_files +=
+        check_file(folder, t, texts, want);
     printf("%s: %d texts, %d broken texts, %d files\n", folder, n, n_bytes, n_files);
     json_close(golden);
     tokenizer_close(t);
