@@ -71,8 +71,10 @@ struct args args_ppl(int np)
     struct args a = args_none();
 
     if (np > 1) {
-        /* Tests share few cores: any number of ranks, none bound to a core. */
+        /* Tests share few cores: any number of ranks, none bound to a core. -q: no word of its own
+         * when a rank ends with an exit code. */
         args_add(&a, "mpirun");
+        args_add(&a, "-q");
         args_add(&a, "--oversubscribe");
         args_add(&a, "--bind-to");
         args_add(&a, "none");
