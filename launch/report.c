@@ -69,10 +69,10 @@ static void print_result(const struct report_model *m, FILE *out)
     putc('\n', out);
     print_row(out, "mean nll");
     fprintf(out, "%.7f nats per token\n", m->mean_nll);
-    if (isfinite(m->word_ppl)) {
+    if (isfinite(m->word_perplexity)) {
         print_row(out, "rolling");
-        fprintf(out, "word ppl %.4f, byte ppl %.6f, %.6f bits per byte\n", m->word_ppl,
-                m->byte_ppl, m->bits_per_byte);
+        fprintf(out, "word ppl %.4f, byte ppl %.6f, %.6f bits per byte\n", m->word_perplexity,
+                m->byte_perplexity, m->bits_per_byte);
     }
 }
 

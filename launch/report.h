@@ -37,7 +37,8 @@ struct report_model {
     int64_t tokens;                /* scored */
     int64_t windows, windows_all;  /* scored; of a complete run */
     int64_t nonfinite;             /* tokens */
-    double word_ppl, byte_ppl, bits_per_byte; /* score rolling; NaN elsewhere */
+    double word_perplexity, byte_perplexity, bits_per_byte; /* score rolling; NaN elsewhere */
+    int64_t words, bytes;          /* of the texts behind these */
 
     const char *score, *bos, *dtype, *arithmetic, *backend, *isa; /* as the spec calls them */
     int eval_len, eval_stride, softmax_width;

@@ -49,10 +49,12 @@ static void write_numbers(struct json_writer *w, const struct report_model *m)
     json_write_double(w, "se_iid", m->se_iid);
     json_write_double(w, "se_block", m->se_block);
     json_write_int(w, "nonfinite", m->nonfinite);
-    if (isfinite(m->word_ppl)) {
-        json_write_double(w, "word_ppl", m->word_ppl);
-        json_write_double(w, "byte_ppl", m->byte_ppl);
+    if (isfinite(m->word_perplexity)) {
+        json_write_double(w, "word_perplexity", m->word_perplexity);
+        json_write_double(w, "byte_perplexity", m->byte_perplexity);
         json_write_double(w, "bits_per_byte", m->bits_per_byte);
+        json_write_int(w, "words", m->words);
+        json_write_int(w, "bytes", m->bytes);
     }
 }
 

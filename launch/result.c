@@ -42,8 +42,10 @@ static void fill_rolling(const struct run *r, const struct totals *t, struct rep
     bool whole = r->windows->score == SCORE_ROLLING && t->windows == r->windows->count &&
                  r->windows->count == r->windows->before[r->corpus->n_docs] && bytes > 0;
 
-    m->word_ppl = whole ? exp(t->sum_nll / words) : NAN;
-    m->byte_ppl = whole ? exp(t->sum_nll / bytes) : NAN;
+    m->word_perplexity = whole ? exp(t->sum_nll / words) : NAN;
+    m->byte_perplexity = whole ? exp(t->sum_nll / bytes) : NAN;
+    m->words = r->corpus->words;
+    m->bytes = r->corpus->bytes;
     m->bits_per_byte = whole ? t->sum_nll / bytes / log(2) : NAN;
 }
 

@@ -26,8 +26,8 @@ static struct report_model example(void)
     return (struct report_model){
         .label = "Demo \"NVFP4\" \xe2\x82\xac", .model_dir = "/models/demo",
         .ppl = 8.1234567890123456, .mean_nll = 2.0947557143518512, .se_iid = 0.1 + 0.2,
-        .se_block = 1.0 / 3, .tokens = 20460, .windows = 20, .windows_all = 20, .word_ppl = NAN,
-        .byte_ppl = NAN, .bits_per_byte = NAN, .score = "window", .bos = "auto",
+        .se_block = 1.0 / 3, .tokens = 20460, .windows = 20, .windows_all = 20, .word_perplexity = NAN,
+        .byte_perplexity = NAN, .bits_per_byte = NAN, .score = "window", .bos = "auto",
         .dtype = "bfloat16", .arithmetic = "w4a16", .backend = "cpu", .isa = "avx512",
         .eval_len = 1024, .eval_stride = 512, .softmax_width = 151936, .ids = 287644,
         .ids_sha256 = sha_a, .config_sha256 = sha_b, .weights_fingerprint = sha_a,
@@ -147,8 +147,8 @@ static void test_json(void)
     models[1].label = "tab\tquote\" \xff";
     models[1].se_block = INFINITY;
     models[1].ppl = NAN;
-    models[0].word_ppl = 25.5;
-    models[0].byte_ppl = 1.75;
+    models[0].word_perplexity = 25.5;
+    models[0].byte_perplexity = 1.75;
     models[0].bits_per_byte = 0.8073549220576041;
     out = text_of(&r, report_print_json);
     EXPECT(json_parse("report", out, strlen(out), JSON_STRICT, ERR_DATA, &j, &e) == OK);
@@ -164,7 +164,7 @@ static void test_json(void)
     EXPECT_TEXT(text(cJSON_GetArrayItem(results, 1), "reason"), "SIGTERM");
     EXPECT(cJSON_IsNull(member(cJSON_GetArrayItem(results, 1), "ppl")));
     EXPECT(cJSON_IsNull(member(cJSON_GetArrayItem(results, 1), "se_block")));
-    EXPECT(!json_member(cJSON_GetArrayItem(results, 1), "word_ppl"));
+    EXPECT(!json_member(cJSON_GetArrayItem(results, 1), "word_perplexity"));
     json_close(j);
     free(out);
 }

@@ -59,10 +59,7 @@ static enum status choose_isa(const char *name, enum dtype t, const struct isa *
         if (!i->usable())
             return fail(e, ERR_UNAVAILABLE,
                         "isa: %s is not available on this processor (try \"auto\")", name);
-        if (i->dot && t != DTYPE_BF16)
-            return fail(e, ERR_SPEC, "isa: %s is for dtype bfloat16, got %s (try \"auto\")", name,
-                        dtype_name(t));
-        *out = i;
+        *out = i->dot && t != DTYPE_BF16 ? i + 1 : i; /* vdpbf16ps is for bfloat16: do without */
         return OK;
     }
     return unknown_isa(name, e);

@@ -79,7 +79,8 @@ struct isa {
 extern const struct gemm_ops gemm_portable, gemm_avx2, gemm_avx512, gemm_avx512bf16;
 extern const struct row_ops rows_portable, rows_avx2, rows_avx512;
 
-/* The variants in order of preference; NULL name ends the list. */
+/* The variants in order of preference; NULL name ends the list. One with `dot` is followed by the same
+ * without it, which dtypes other than bfloat16 take. */
 extern const struct isa cpu_isas[];
 
 /* Measures (about 5 ms) whether isa->dot beats isa->gemm by a fifth: sums that differ from those of
