@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PATTERN_MAX = 1 << 14, DEPTH_MAX = 64 };
+#include "loader/tok_set.h"
+
+enum { PATTERN_MAX = 1 << 14, DEPTH_MAX = 64, CLASS_DEPTH_MAX = 8 };
 
 struct rewriter {
     const char *s; /* pattern */
@@ -49,88 +51,67 @@ static enum status put_range(struct rewriter *w, uint32_t lo, uint32_t hi, struc
     return put(w, text, e);
 }
 
-/* A set of code points: categories and a few ranges beside them. */
-struct set {
-    uint32_t mask;
-    const uint32_t (*extra)[2]; /* ascending */
-    size_t n_extra;
-};
+/* Writes a set in brackets. The negation stays outside: without regard to case [^a] is not the same
+ * as all characters but a. */
+static enum status put_set(struct rewriter *w, struct tok_set *set, bool negated, struct err *e)
+{
+    size_t start;
 
-static const uint32_t space_extra[][2] = {{0x9, 0xd}, {0x85, 0x85}};
-static const uint32_t hex_extra[][2] = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
-/* \w of Oniguruma beyond L, M, Nd, Nl, Pc; inside brackets without the first three */
+    tok_set_tidy(set);
+    TRY(put(w, negated ? "[^" : "[", e));
+    start = w->out->n;
+    for (size_t i = 0; i < set->n; i++)
+        TRY(put_range(w, set->range[i].lo, set->range[i].hi, e));
+    if (w->out->n == start)
+        return refuse(w, "an empty class", e);
+    return put(w, "]", e);
+}
+
+/* \w of Oniguruma beyond L, M, Nd, Nl, Pc; inside brackets without the first three. */
 enum { WORD_LATIN1 = 3 };
-static const uint32_t word_extra[][2] = {
+static const struct unicode_range word_extra[] = {
     {0xb2, 0xb3},       {0xb9, 0xb9},       {0xbc, 0xbe},       {0x24b6, 0x24e9},
     {0x1f130, 0x1f149}, {0x1f150, 0x1f169}, {0x1f170, 0x1f189},
 };
 
-#define EXTRA(a) (a), sizeof(a) / sizeof *(a)
-
-static bool set_of_letter(char letter, bool in_class, struct set *set)
+static enum status add_spaces(struct tok_set *set, struct err *e)
 {
-    switch (tolower((unsigned char)letter)) {
+    TRY(tok_set_add(set, '\t', '\r', e));
+    TRY(tok_set_add(set, 0x85, 0x85, e));
+    return tok_set_add_mask(set, unicode_mask("Z", 1), e);
+}
+
+/* Adds \s, \d, \h or \w. */
+static enum status add_letter(char letter, bool in_class, struct tok_set *set, struct err *e)
+{
+    size_t skip = in_class ? WORD_LATIN1 : 0;
+
+    switch (letter) {
     case 's':
-        *set = (struct set){1u << UC_ZS | 1u << UC_ZL | 1u << UC_ZP, EXTRA(space_extra)};
-        return true;
+        return add_spaces(set, e);
     case 'd':
-        *set = (struct set){1u << UC_ND, NULL, 0};
-        return true;
+        return tok_set_add_mask(set, 1u << UC_ND, e);
     case 'h':
-        *set = (struct set){0, EXTRA(hex_extra)};
-        return true;
-    case 'w':
-        *set = (struct set){unicode_mask("L", 1) | unicode_mask("M", 1) | 1u << UC_ND |
-                                1u << UC_NL | 1u << UC_PC,
-                            EXTRA(word_extra)};
-        if (in_class) {
-            set->extra += WORD_LATIN1;
-            set->n_extra -= WORD_LATIN1;
-        }
-        return true;
+        TRY(tok_set_add(set, '0', '9', e));
+        TRY(tok_set_add(set, 'A', 'F', e));
+        return tok_set_add(set, 'a', 'f', e);
     }
-    return false;
+    TRY(tok_set_add_mask(
+        set, unicode_mask("L", 1) | unicode_mask("M", 1) | 1u << UC_ND | 1u << UC_NL | 1u << UC_PC,
+        e));
+    return tok_set_add_all(set, word_extra + skip, sizeof word_extra / sizeof *word_extra - skip,
+                           e);
 }
 
-/* The next run of the set at or after *lo. */
-static bool set_next(const struct set *set, uint32_t *lo, uint32_t *hi)
-{
-    uint32_t at = *lo;
-    bool found = unicode_next_run(set->mask, lo, hi);
-
-    for (size_t k = 0; k < set->n_extra; k++) {
-        uint32_t a = set->extra[k][0] > at ? set->extra[k][0] : at;
-
-        if (a <= set->extra[k][1] && (!found || a < *lo)) {
-            *lo = a;
-            *hi = set->extra[k][1];
-            return true;
-        }
-    }
-    return found;
-}
-
-/* Writes the set's ranges, or those of its complement, as they stand in brackets. */
-static enum status put_set(struct rewriter *w, const struct set *set, bool negated, struct err *e)
-{
-    uint32_t lo = 0, hi, gap = 0;
-
-    while (set_next(set, &lo, &hi)) {
-        if (!negated)
-            TRY(put_range(w, lo, hi, e));
-        else if (gap < lo)
-            TRY(put_range(w, gap, lo - 1, e));
-        gap = lo = hi + 1;
-    }
-    return negated && gap < UNICODE_END ? put_range(w, gap, UNICODE_END - 1, e) : OK;
-}
-
-/* Reads \p{Name}, \p{^Name} or \P{Name}; w->i stands at p. */
-static enum status read_property(struct rewriter *w, struct set *set, bool *negated, struct err *e)
+/* Adds \p{Name} or \p{^Name}; w->i stands at p. *negated is turned by a ^. */
+static enum status add_property(struct rewriter *w, struct tok_set *set, bool *negated,
+                                struct err *e)
 {
     const char *s = w->s + w->i + 1, *end;
+    const struct unicode_range *script;
+    uint32_t mask;
+    size_t n;
 
-    *negated = w->s[w->i] == 'P';
     if (*s != '{' || !(end = strchr(s, '}')))
         return refuse(w, "\\p without {name}", e);
     s++;
@@ -138,97 +119,209 @@ static enum status read_property(struct rewriter *w, struct set *set, bool *nega
         *negated = !*negated;
         s++;
     }
-    *set = (struct set){unicode_mask(s, (size_t)(end - s)), NULL, 0};
-    if (!set->mask || set->mask == 1u << UC_CS) /* no text holds a surrogate */
-        return fail(e, ERR_DATA,
-                    "regex: the property %.*s is not supported (general categories are)",
-                    (int)(end - s < 40 ? end - s : 40), s);
     w->i = (size_t)(end - w->s) + 1;
-    return OK;
+    mask = unicode_mask(s, (size_t)(end - s));
+    if (mask)
+        return tok_set_add_mask(set, mask, e);
+    script = unicode_script(s, (size_t)(end - s), &n);
+    if (script)
+        return tok_set_add_all(set, script, n, e);
+    return fail(
+        e, ERR_DATA,
+        "regex: the property %.*s is not supported (general categories and CJK scripts are)",
+        (int)(end - s < 40 ? end - s : 40), s);
+}
+
+/* A class that a backslash starts (\s, \P{L}, ...), added to `set`. *is: it was one. */
+static enum status add_escape(struct rewriter *w, bool in_class, struct tok_set *set, bool *is,
+                              struct err *e)
+{
+    char c = w->s[w->i + 1], lower = (char)tolower((unsigned char)c);
+    bool negated = c != lower;
+    struct tok_set own = {0};
+    enum status s;
+
+    *is = c && strchr("sdhwp", lower);
+    if (!*is)
+        return OK;
+    w->i++;
+    if (lower == 'p') {
+        s = add_property(w, &own, &negated, e);
+    } else {
+        w->i++;
+        s = add_letter(lower, in_class, &own, e);
+    }
+    if (s == OK)
+        s = negated ? tok_set_add_rest(set, &own, e) : tok_set_add_all(set, own.range, own.n, e);
+    tok_set_free(&own);
+    return s;
 }
 
 /* \uHHHH, \xHH, \x{H..}; w->i stands at the letter. */
-static enum status put_code(struct rewriter *w, struct err *e)
+static enum status read_code(struct rewriter *w, uint32_t *cp, struct err *e)
 {
     bool brace = w->s[w->i] == 'x' && w->s[w->i + 1] == '{';
     int want = brace ? 6 : w->s[w->i] == 'u' ? 4 : 2, got = 0;
-    uint32_t cp = 0;
     size_t at = w->i + 1 + brace;
 
+    *cp = 0;
     for (; got < want && isxdigit((unsigned char)w->s[at]); got++, at++) {
         char c = (char)tolower((unsigned char)w->s[at]);
 
-        cp = cp * 16 + (uint32_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+        *cp = *cp * 16 + (uint32_t)(c <= '9' ? c - '0' : c - 'a' + 10);
     }
-    if (got == 0 || (brace ? w->s[at++] != '}' : got != want) || cp >= UNICODE_END ||
-        (cp >= 0xd800 && cp < 0xe000) || (want == 2 && cp > 0x7f))
+    if (got == 0 || (brace ? w->s[at++] != '}' : got != want) || *cp >= UNICODE_END ||
+        (*cp >= 0xd800 && *cp < 0xe000) || (want == 2 && *cp > 0x7f))
         return refuse(w, "this character code", e);
     w->i = at;
+    return OK;
+}
+
+/* One character, written as itself or with a backslash. */
+static enum status read_char(struct rewriter *w, uint32_t *cp, struct err *e)
+{
+    static const char names[] = "nrtfae", codes[] = "\n\r\t\f\a\x1b";
+    char text[3] = {'\\', 0, 0};
+    const char *name;
+    int len;
+
+    if (w->s[w->i] == '\\') {
+        char c = w->s[++w->i];
+
+        text[1] = c;
+        if (w->i >= w->n)
+            return refuse(w, "a backslash at the end", e);
+        if (c == 'u' || c == 'x')
+            return read_code(w, cp, e);
+        if (isalnum((unsigned char)c)) {
+            name = strchr(names, c);
+            if (!name)
+                return refuse(w, text, e);
+            *cp = (uint32_t)codes[name - names];
+            w->i++;
+            return OK;
+        }
+    }
+    *cp = utf8_decode(w->s + w->i, &len);
+    w->i += (size_t)len;
+    return OK;
+}
+
+static enum status put_escape(struct rewriter *w, struct err *e)
+{
+    struct tok_set set = {0};
+    char c = w->s[w->i + 1], anchor[3] = {'\\', c, 0};
+    enum status s;
+    uint32_t cp;
+    bool is;
+
+    if (c == 'A' || c == 'z' || c == 'Z') {
+        w->i += 2;
+        return put(w, anchor, e);
+    }
+    s = add_escape(w, false, &set, &is, e);
+    if (s == OK && is)
+        s = put_set(w, &set, false, e);
+    tok_set_free(&set);
+    if (s != OK || is)
+        return s;
+    TRY(read_char(w, &cp, e));
     return put_range(w, cp, cp, e);
 }
 
-/* A backslash and what follows, outside or inside brackets. */
-static enum status put_escape(struct rewriter *w, bool in_class, struct err *e)
+static enum status read_class(struct rewriter *w, int depth, struct tok_set *set, bool *negated,
+                              struct err *e);
+
+/* A class inside a class. */
+static enum status add_class(struct rewriter *w, int depth, struct tok_set *set, struct err *e)
 {
-    char c = w->s[++w->i], text[3] = {'\\', c, 0};
-    struct set set = {0};
-    bool negated = isupper((unsigned char)c);
+    struct tok_set inner = {0};
+    bool negated = false;
+    enum status s = read_class(w, depth + 1, &inner, &negated, e);
 
-    if (w->i >= w->n)
-        return refuse(w, "a backslash at the end", e);
-    if (c == 'p' || c == 'P') {
-        TRY(read_property(w, &set, &negated, e));
-    } else if (set_of_letter(c, in_class, &set)) {
-        w->i++;
-    } else if (c == 'u' || c == 'x') {
-        return put_code(w, e);
-    } else {
-        bool anchor = c == 'A' || c == 'z' || c == 'Z';
+    if (s == OK)
+        s = negated ? tok_set_add_rest(set, &inner, e)
+                    : tok_set_add_all(set, inner.range, inner.n, e);
+    tok_set_free(&inner);
+    return s;
+}
 
-        if (isalnum((unsigned char)c) && !strchr("nrtfae", c) && !(anchor && !in_class))
-            return refuse(w, text, e);
-        if ((unsigned char)c >= 0x80) /* an escaped character of several bytes: itself */
-            return OK;
-        w->i++;
-        return put(w, text, e);
+/* A member of a class: a class, a character or a range. */
+static enum status add_member(struct rewriter *w, int depth, struct tok_set *set, struct err *e)
+{
+    uint32_t lo, hi;
+    bool is;
+
+    if (looking_at(w, "[:space:]")) {
+        w->i += strlen("[:space:]");
+        return add_spaces(set, e);
     }
-    if (!in_class)
-        TRY(put(w, "[", e));
-    TRY(put_set(w, &set, negated, e));
-    return in_class ? OK : put(w, "]", e);
+    if (looking_at(w, "[:"))
+        return refuse(w, "this kind of class", e);
+    if (w->s[w->i] == '[')
+        return add_class(w, depth, set, e);
+    if (w->s[w->i] == '\\') {
+        TRY(add_escape(w, true, set, &is, e));
+        if (is)
+            return OK;
+    }
+    TRY(read_char(w, &lo, e));
+    hi = lo;
+    if (w->s[w->i] == '-' && w->i + 1 < w->n && w->s[w->i + 1] != ']') {
+        w->i++;
+        if (w->s[w->i] == '[' || looking_at(w, "&&") ||
+            (w->s[w->i] == '\\' && strchr("sSdDhHwWpP", w->s[w->i + 1])))
+            return refuse(w, "this end of a range", e);
+        TRY(read_char(w, &hi, e));
+    }
+    return lo <= hi ? tok_set_add(set, lo, hi, e) : refuse(w, "a range that ends first", e);
+}
+
+/* [...] with unions and && as in Ruby; w->i stands at the bracket. `set` comes without the ^. */
+static enum status read_class(struct rewriter *w, int depth, struct tok_set *set, bool *negated,
+                              struct err *e)
+{
+    struct tok_set left = {0}; /* of the last && */
+    bool met = false, first = true;
+    enum status s = OK;
+
+    if (depth == CLASS_DEPTH_MAX)
+        return refuse(w, "a class this deep in others", e);
+    w->i++;
+    *negated = looking_at(w, "^");
+    w->i += *negated;
+    for (; s == OK && w->i < w->n && (w->s[w->i] != ']' || first); first = false) {
+        if (!looking_at(w, "&&")) {
+            s = add_member(w, depth, set, e);
+            continue;
+        }
+        w->i += 2;
+        if (met)
+            s = tok_set_keep(set, &left, e);
+        met = true;
+        tok_set_free(&left);
+        left = *set;
+        *set = (struct tok_set){0};
+    }
+    if (s == OK && w->i >= w->n)
+        s = refuse(w, "an open class", e);
+    w->i++;
+    if (s == OK && met)
+        s = tok_set_keep(set, &left, e);
+    tok_set_free(&left);
+    return s;
 }
 
 static enum status put_class(struct rewriter *w, struct err *e)
 {
-    bool first = true;
+    struct tok_set set = {0};
+    bool negated;
+    enum status s = read_class(w, 0, &set, &negated, e);
 
-    TRY(put(w, "[", e));
-    w->i++;
-    if (looking_at(w, "^")) {
-        TRY(put(w, "^", e));
-        w->i++;
-    }
-    for (; w->i < w->n && (w->s[w->i] != ']' || first); first = false) {
-        if (looking_at(w, "[:space:]")) {
-            struct set set = {0};
-
-            set_of_letter('s', true, &set);
-            TRY(put_set(w, &set, false, e));
-            w->i += strlen("[:space:]");
-        } else if (w->s[w->i] == '[') {
-            return refuse(w, "a class inside a class", e);
-        } else if (looking_at(w, "&&")) {
-            return refuse(w, "a class intersection", e);
-        } else if (w->s[w->i] == '\\') {
-            TRY(put_escape(w, true, e));
-        } else {
-            TRY(tok_text_add(w->out, w->s + w->i++, 1, e));
-        }
-    }
-    if (w->i == w->n)
-        return refuse(w, "an open class", e);
-    w->i++;
-    return put(w, "]", e);
+    if (s == OK)
+        s = put_set(w, &set, negated, e);
+    tok_set_free(&set);
+    return s;
 }
 
 static enum status put_group(struct rewriter *w, struct err *e)
@@ -301,7 +394,7 @@ static enum status put_item(struct rewriter *w, struct err *e)
     switch (c) {
     case '\\':
         w->atom = start;
-        return put_escape(w, false, e);
+        return put_escape(w, e);
     case '[':
         w->atom = start;
         return put_class(w, e);

@@ -3,17 +3,13 @@
 #include <string.h>
 #include <utf8proc.h>
 
-struct range {
-    uint32_t lo, hi;
-};
-
 #include "loader/tok_unicode_table.inc"
 
 enum { RUNS = sizeof category_run / sizeof *category_run };
 
 #define RANGES_HOLD(table, cp) ranges_hold(table, sizeof(table) / sizeof *(table), cp)
 
-static bool ranges_hold(const struct range *r, size_t n, uint32_t cp)
+static bool ranges_hold(const struct unicode_range *r, size_t n, uint32_t cp)
 {
     size_t lo = 0, hi = n;
 
@@ -65,6 +61,28 @@ uint32_t unicode_mask(const char *name, size_t n)
         if (memcmp(order + 2 * c, name, n) == 0)
             mask |= 1u << c;
     return mask;
+}
+
+const struct unicode_range *unicode_script(const char *name, size_t n, size_t *count)
+{
+#define SCRIPT(s, table)                                                                           \
+    {                                                                                              \
+        s, table, sizeof(table) / sizeof *(table)                                                  \
+    }
+    static const struct {
+        const char *name;
+        const struct unicode_range *range;
+        size_t count;
+    } script[] = {SCRIPT("Han", han), SCRIPT("Hiragana", hiragana), SCRIPT("Katakana", katakana),
+                  SCRIPT("Hangul", hangul)};
+#undef SCRIPT
+
+    for (size_t i = 0; i < sizeof script / sizeof *script; i++)
+        if (strlen(script[i].name) == n && memcmp(script[i].name, name, n) == 0) {
+            *count = script[i].count;
+            return script[i].range;
+        }
+    return NULL;
 }
 
 bool unicode_next_run(uint32_t mask, uint32_t *lo, uint32_t *hi)

@@ -11,6 +11,10 @@
 
 enum { UNICODE_END = 0x110000 };
 
+struct unicode_range {
+    uint32_t lo, hi;
+};
+
 /* General categories, in the order of the table; a set of them is a mask of 1 << category. */
 enum unicode_category {
     UC_LU,
@@ -48,6 +52,9 @@ enum unicode_category {
 
 enum unicode_category unicode_category(uint32_t cp);
 uint32_t unicode_mask(const char *name, size_t n); /* "L", "Lu", ...: the mask; 0 if unknown */
+
+/* Ranges of a script that patterns name (Han, Hiragana, Katakana, Hangul); NULL if unknown. */
+const struct unicode_range *unicode_script(const char *name, size_t n, size_t *count);
 
 /* Finds the first run of code points whose category is in `mask` at or after *lo, as far as it goes
  * (adjoining runs joined): true and [*lo, *hi], or false. */

@@ -30,7 +30,8 @@ PATTERNS = [
     r"'(?:[sdmt]|ll|ve|re)|\s?\p{L}++|\s+$", r"\u00e9|\x{65e5}", r"[\p{S}\p{P}]{2,}",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "[一-龥぀-ゟ゠-ヿ]+"]
+    "[一-龥぀-ゟ゠-ヿ]+", r"[\p{L}&&[^\p{Han}]]+", r"[\p{Han}]+|\p{Hangul}|[\p{Hiragana}\p{Katakana}]+",
+    r" ?[^(\s|[.,!?…。，、।۔،])]+", r"[a-t&&[^c-e]&&b-z]+", r"[^a-y&&c-z]", r"(?i:[^a-y&&c-z])", r"[%-&\[\]]|[]a]"]
 BEHAVIORS = ["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
 CONTENTS = ["<s>", "</s>", " the", "cat", "Cat", "é", "e\u0301", "▁▁", "  ", "a<", "日本", "\n\n", ".", "İ", "ﬁ"]
 

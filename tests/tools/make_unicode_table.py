@@ -8,7 +8,7 @@ latest). The general categories come from Unicode 16. What depends on the librar
 Face `tokenizers` (0.23.3) is measured with it, for every code point.
 """
 import subprocess, sys
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 UCD = """
 import sys; sys.path.insert(0, sys.argv[1])
@@ -44,7 +44,7 @@ def table(kind, name, items, why):
     print(line + "\n};\n")
 
 def range_table(name, s, why):
-    table("struct range", name, ["{0x%X, 0x%X}" % tuple(r) for r in ranges(s)], why)
+    table("struct unicode_range", name, ["{0x%X, 0x%X}" % tuple(r) for r in ranges(s)], why)
 
 # Marks and decompositions that the normalizer's tables do not have.
 nfd, nfkd = normalizers.NFD(), normalizers.NFKD()
@@ -78,4 +78,8 @@ range_table("numeric_extra", digits - of("N"), "char::is_numeric of Rust beyond 
 ascii_punct = {c for c in range(128) if chr(c).isprintable() and not chr(c).isalnum() and c != 32}
 range_table("punct_extra", punct - of("P") - ascii_punct, "the Punctuation splitter beyond P and ASCII")
 range_table("punct_missing", of("P") - punct, "P that the Punctuation splitter does not know")
+for script in "Han", "Hiragana", "Katakana", "Hangul":
+    text = "".join(map(chr, points))
+    kept = pre_tokenizers.Split(Regex(r"\p{%s}" % script), "removed", invert=True).pre_tokenize_str(text)
+    range_table(script.lower(), {ord(c) for piece, _ in kept for c in piece}, "the script " + script)
 range_table("inert", inert, "marks and decompositions that the normalizers of `tokenizers` do not know")
