@@ -3,7 +3,8 @@
 // labels: slow
 // processors: 2
 /* Proves A4 (design N4): in float32 the nll file is the same, byte for byte, whatever the number of
- * ranks, their layers, threads, windows in a microbatch, the instruction set, and the other windows. */
+ * ranks, their layers, threads, windows in a microbatch, the instruction set, and the other
+ * windows. */
 #include "kernels/cpu/cpu.h"
 #include "tests/results.h"
 #include "tests/test.h"
@@ -29,11 +30,13 @@ static char *nll_bytes(const char *model, const struct way *w, size_t *bytes)
     printf("  np %d, %d threads, microbatch %d, isa %s, %d windows %s\n", w->np, w->threads,
            w->microbatch, w->isa, w->rows, w->layers);
     fflush(stdout);
-    file_printf(scratch_path("spec.json"),
-                "{ \"model_dir\": \"%s/models/%s\", \"dtype\": \"float32\", \"threads\": %d,\n"
-                "  \"microbatch\": %d, \"isa\": \"%s\", %s \"data\": { \"text\":"
-                " \"%s/text/demo.txt\", \"eval_len\": %d, \"eval_stride\": 70, \"max_rows\": %d } }\n",
-                TEST_DATA, model, w->threads, w->microbatch, w->isa, w->layers, TEST_DATA, EVAL_LEN, w->rows);
+    file_printf(
+        scratch_path("spec.json"),
+        "{ \"model_dir\": \"%s/models/%s\", \"dtype\": \"float32\", \"threads\": %d,\n"
+        "  \"microbatch\": %d, \"isa\": \"%s\", %s \"data\": { \"text\":"
+        " \"%s/text/demo.txt\", \"eval_len\": %d, \"eval_stride\": 70, \"max_rows\": %d } }\n",
+        TEST_DATA, model, w->threads, w->microbatch, w->isa, w->layers, TEST_DATA, EVAL_LEN,
+        w->rows);
     remove(nll);
     args_add(&a, "%s", scratch_path("spec.json"));
     args_add(&a, "--nll");
@@ -72,20 +75,20 @@ static void check_model(const char *model, const char *layers)
 {
     const struct way one = {
         .np = 1, .threads = 1, .microbatch = 1, .rows = 7, .isa = "auto", .layers = ""};
+    const int microbatches[] = {1, 2, 5};
     size_t bytes;
 
     printf("%s\n", model);
     char *want = nll_bytes(model, &one, &bytes);
     for (int np = 1; np <= 4; np++)
         for (int threads = 1; threads <= 2; threads++)
-            for (int microbatch = 1; microbatch <= 5; microbatch += 1 + 2 * (microbatch == 2)) {
+            for (int i = 0; i < 3; i++) {
                 struct way w = one;
 
                 w.np = np;
                 w.threads = threads;
-                w.microbatch = microbatch;
-                if (np + threads + microbatch > 3)
-                    expect_same(model, &w, want, bytes);
+                w.microbatch = microbatches[i];
+                expect_same(model, &w, want, bytes);
             }
     for (const struct isa *isa = cpu_isas; isa->name; isa++) {
         struct way w = one;
@@ -93,7 +96,9 @@ static void check_model(const char *model, const char *layers)
         w.isa = isa->name;
         w.threads = 2;
         w.microbatch = 2;
-        if (isa->usable())
+        if (isa->dot)
+            printf("  %s sums in another order and is refused in float32\n", isa->name);
+        else if (isa->usable())
             expect_same(model, &w, want, bytes);
         else
             printf("  %s: this processor does not have it\n", isa->name);
