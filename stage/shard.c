@@ -80,39 +80,6 @@ static enum status load_raw(struct shard_reader *r, const struct tensor *t,
     return scale_of ? scales_check(r->model, scale_of, (const uint8_t *)to, e) : OK;
 }
 
-static float half_to_float(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 1023;
-    uint32_t bits = sign | (exponent + 112) << 23 | mantissa << 13;
-    float f;
-
-    if (exponent == 31)
-        bits = sign | 0x7f800000 | mantissa << 13;
-    if (exponent == 0) /* zero or subnormal: mantissa * 2^-24, exact */
-        return (sign ? -1.0f : 1.0f) * (float)mantissa * 0x1p-24f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-static float element(const struct tensor *t, const unsigned char *p, uint64_t i)
-{
-    uint32_t word;
-    uint16_t half;
-    float f;
-
-    if (t->type == TENSOR_F32) {
-        memcpy(&f, p + 4 * i, sizeof f);
-        return f;
-    }
-    memcpy(&half, p + 2 * i, sizeof half);
-    if (t->type == TENSOR_F16)
-        return half_to_float(half);
-    CHECK(t->type == TENSOR_BF16);
-    word = (uint32_t)half << 16;
-    memcpy(&f, &word, sizeof f);
-    return f;
-}
-
 enum status shard_load_vector(struct shard_reader *r, const struct tensor *t, void *base,
                               const float **out, struct err *e)
 {
@@ -126,7 +93,7 @@ enum status shard_load_vector(struct shard_reader *r, const struct tensor *t, vo
 
         TRY(checkpoint_read(r->model->checkpoint, t, at * size, count * size, raw, e));
         for (uint64_t i = 0; i < count; i++)
-            wide[i] = element(t, raw, i);
+            wide[i] = tensor_float(t->type, raw + i * size);
         TRY(r->kernels->upload(r->device, (float *)base + at, wide, count * sizeof *wide, e));
         TRY(r->kernels->sync(r->device, e));
     }
