@@ -136,5 +136,6 @@ struct kernels {
 };
 
 extern const struct kernels kernels_cpu;
+extern const struct kernels kernels_cuda; /* in a build without CUDA, open says so */
 
 #endif

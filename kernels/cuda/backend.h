@@ -1,0 +1,34 @@
+/* backend.h - the host side of the CUDA backend: what struct device holds, and its larger operations. */
+#ifndef KERNELS_CUDA_BACKEND_H
+#define KERNELS_CUDA_BACKEND_H
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gemm.h"
+
+struct device {
+    enum dtype dtype;
+    enum arithmetic arithmetic;
+    int index; /* among the visible GPUs */
+    char description[320], isa[16];
+    cudaStream_t stream;
+    struct cublas_gemm *gemm;
+    void *arena;
+    char *scratch;
+    size_t scratch_bytes;
+};
+
+/* OK, or what CUDA says about the operation that the format names ("rms_norm [17][64]"). */
+enum status cuda_status(cudaError_t code, struct err *e, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+size_t linear_scratch_cuda(const struct work_shape *w);
+size_t head_scratch_cuda(const struct work_shape *w);
+
+/* The operations of kernels.h: same names, same contracts. */
+enum status linear_cuda(struct device *d, void *y, const void *x, const struct weight *w, int T,
+                        struct err *e);
+enum status head_nll_cuda(struct device *d, double *nll, const void *x, const struct weight *head,
+                          const int32_t *row, const int32_t *target, int rows, int vocab,
+                          struct err *e);
+
+#endif

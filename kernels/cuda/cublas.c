@@ -1,0 +1,56 @@
+/* cublas.c - finding cuBLASLt. */
+#include "kernels/cuda/cublas.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+static const char *const libraries[] = {"libcublasLt.so.13", "libcublasLt.so.12",
+                                        "/usr/local/cuda/lib64/libcublasLt.so"};
+
+static const struct {
+    size_t offset;
+    const char *name;
+} functions[] = {
+    {offsetof(struct cublas, create), "cublasLtCreate"},
+    {offsetof(struct cublas, destroy), "cublasLtDestroy"},
+    {offsetof(struct cublas, desc_create), "cublasLtMatmulDescCreate"},
+    {offsetof(struct cublas, desc_destroy), "cublasLtMatmulDescDestroy"},
+    {offsetof(struct cublas, desc_set), "cublasLtMatmulDescSetAttribute"},
+    {offsetof(struct cublas, layout_create), "cublasLtMatrixLayoutCreate"},
+    {offsetof(struct cublas, layout_destroy), "cublasLtMatrixLayoutDestroy"},
+    {offsetof(struct cublas, preference_create), "cublasLtMatmulPreferenceCreate"},
+    {offsetof(struct cublas, preference_destroy), "cublasLtMatmulPreferenceDestroy"},
+    {offsetof(struct cublas, preference_set), "cublasLtMatmulPreferenceSetAttribute"},
+    {offsetof(struct cublas, choose), "cublasLtMatmulAlgoGetHeuristic"},
+    {offsetof(struct cublas, multiply), "cublasLtMatmul"},
+};
+
+enum status cublas_load(struct cublas *c, struct err *e)
+{
+    *c = (struct cublas){0};
+    for (size_t i = 0; !c->library && i < sizeof libraries / sizeof *libraries; i++)
+        c->library = dlopen(libraries[i], RTLD_NOW | RTLD_LOCAL);
+    if (!c->library)
+        return fail(e, ERR_UNAVAILABLE,
+                    "cuda: %s is not found (put the CUDA libraries on LD_LIBRARY_PATH, or try "
+                    "--backend cpu)",
+                    libraries[0]);
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        void *found = dlsym(c->library, functions[i].name);
+
+        if (!found) {
+            cublas_unload(c);
+            return fail(e, ERR_UNAVAILABLE, "cuda: libcublasLt has no %s (want version 12 or 13)",
+                        functions[i].name);
+        }
+        memcpy((char *)c + functions[i].offset, &found, sizeof found);
+    }
+    return OK;
+}
+
+void cublas_unload(struct cublas *c)
+{
+    if (c->library)
+        dlclose(c->library);
+    *c = (struct cublas){0};
+}

@@ -1,0 +1,258 @@
+/* cuda.c - the CUDA backend as a table of operations: opening, memory, and what takes one launch. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kernels/cuda/backend.h"
+
+enum { COMPUTE_MAJOR_MIN = 8 /* mma on bf16, cp.async */, BUS_ID = 32 };
+
+static enum status status_of(cudaError_t code)
+{
+    switch (code) {
+    case cudaSuccess:
+        return OK;
+    case cudaErrorMemoryAllocation:
+        return ERR_FIT;
+    case cudaErrorInvalidValue:
+    case cudaErrorInvalidConfiguration:
+        return ERR_INTERNAL;
+    default:
+        return ERR_UNAVAILABLE;
+    }
+}
+
+enum status cuda_status(cudaError_t code, struct err *e, const char *format, ...)
+{
+    char operation[256];
+    va_list arguments;
+
+    if (code == cudaSuccess)
+        return OK;
+    va_start(arguments, format);
+    vsnprintf(operation, sizeof operation, format, arguments);
+    va_end(arguments);
+    return fail(e, status_of(code), "cuda: %s: %s (%s)", operation, cudaGetErrorString(code),
+                cudaGetErrorName(code));
+}
+
+static size_t scratch_bytes(const struct work_shape *w)
+{
+    size_t linear = linear_scratch_cuda(w), head = head_scratch_cuda(w);
+
+    return linear > head ? linear : head;
+}
+
+/* The GPU of a rank: its local rank among the visible ones. Launchers that give each rank its own
+ * GPU show only that one, which is then number 0 for all; with more ranks than GPUs they share. */
+static enum status choose_gpu(int local_rank, int *index, struct err *e)
+{
+    int count = 0;
+    cudaError_t code = cudaGetDeviceCount(&count);
+
+    if (code != cudaSuccess || count == 0)
+        return fail(e, ERR_UNAVAILABLE, "cuda: no GPU to use: %s (try --backend cpu)",
+                    code == cudaSuccess ? "none is visible" : cudaGetErrorString(code));
+    CHECK(local_rank >= 0);
+    *index = local_rank % count;
+    return cuda_status(cudaSetDevice(*index), e, "GPU %d of %d", *index, count);
+}
+
+static enum status describe_gpu(struct device *d, struct err *e)
+{
+    struct cudaDeviceProp p;
+    char bus[BUS_ID];
+
+    TRY(cuda_status(cudaGetDeviceProperties(&p, d->index), e, "properties of GPU %d", d->index));
+    TRY(cuda_status(cudaDeviceGetPCIBusId(bus, sizeof bus, d->index), e, "bus id of GPU %d",
+                    d->index));
+    snprintf(d->description, sizeof d->description, "%s, %s%s", p.name, bus,
+             p.ECCEnabled ? "" : ", no ECC");
+    snprintf(d->isa, sizeof d->isa, "sm_%d%d", p.major, p.minor);
+    if (p.major < COMPUTE_MAJOR_MIN)
+        return fail(e, ERR_UNAVAILABLE, "cuda: %s is %s, want sm_80 or later (try --backend cpu)",
+                    p.name, d->isa);
+    return OK;
+}
+
+static void close_cuda(struct device *d)
+{
+    if (!d)
+        return;
+    cublas_gemm_close(d->gemm);
+    if (d->stream)
+        cudaStreamDestroy(d->stream);
+    cudaFree(d->arena);
+    free(d);
+}
+
+static enum status open_cuda(const struct device_options *o, struct device **out, struct err *e)
+{
+    struct device *d;
+    int index = 0;
+    enum status st;
+
+    TRY(choose_gpu(o->local_rank, &index, e));
+    d = calloc(1, sizeof *d);
+    if (!d)
+        return fail(e, ERR_FIT, "cuda: out of memory");
+    d->dtype = o->dtype;
+    d->arithmetic = o->arithmetic;
+    d->index = index;
+    st = describe_gpu(d, e);
+    if (st == OK)
+        st = cublas_gemm_open(&d->gemm, e);
+    if (st == OK)
+        st = cuda_status(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), e,
+                         "a stream on GPU %d", index);
+    if (st != OK) {
+        close_cuda(d);
+        return st;
+    }
+    *out = d;
+    return OK;
+}
+
+static const char *describe(const struct device *d)
+{
+    return d->description;
+}
+
+static const char *isa_name(const struct device *d)
+{
+    return d->isa;
+}
+
+static int thread_count(const struct device *d)
+{
+    (void)d;
+    return 1; /* of the host: it only queues */
+}
+
+static enum status arena(struct device *d, size_t bytes, void **base, struct err *e)
+{
+    const double GIB = 1 << 30;
+    size_t available = 0, total = 0;
+
+    CHECK(!d->arena);
+    TRY(cuda_status(cudaMemGetInfo(&available, &total), e, "memory of GPU %d", d->index));
+    if (bytes > available)
+        return fail(e, ERR_FIT,
+                    "cuda: GPU %d: the plan takes %.2f GiB, but only %.2f of %.2f GiB are free "
+                    "(lower the cap, or free what others hold there)",
+                    d->index, (double)bytes / GIB, (double)available / GIB, (double)total / GIB);
+    TRY(cuda_status(cudaMalloc(&d->arena, bytes), e, "an arena of %zu bytes on GPU %d", bytes,
+                    d->index));
+    *base = d->arena;
+    return OK;
+}
+
+static void use_scratch(struct device *d, void *scratch, size_t bytes)
+{
+    CHECK((uintptr_t)scratch % CUDA_ALIGN == 0);
+    d->scratch = scratch;
+    d->scratch_bytes = bytes;
+}
+
+static enum status sync_cuda(struct device *d, struct err *e)
+{
+    return cuda_status(cudaStreamSynchronize(d->stream), e, "waiting for GPU %d", d->index);
+}
+
+/* Pageable host memory may be reused at once, pinned memory after sync. */
+static enum status upload(struct device *d, void *to, const void *from_host, size_t bytes,
+                          struct err *e)
+{
+    return cuda_status(cudaMemcpyAsync(to, from_host, bytes, cudaMemcpyHostToDevice, d->stream), e,
+                       "upload of %zu bytes", bytes);
+}
+
+static enum status download(struct device *d, void *to_host, const void *from, size_t bytes,
+                            struct err *e)
+{
+    TRY(cuda_status(cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, d->stream), e,
+                    "download of %zu bytes", bytes));
+    return sync_cuda(d, e);
+}
+
+static enum status embed_cuda(struct device *d, void *y, const struct weight *table,
+                              const int32_t *ids, int T, struct err *e)
+{
+    bool hf = d->arithmetic == W4A16_HF || d->arithmetic == W4A4_HF;
+
+    return cuda_status(launch_embed(y, d->dtype, table, hf, ids, T, d->stream), e, "embed [%d][%d]",
+                       T, table->K);
+}
+
+static enum status rms_norm_cuda(struct device *d, void *y, const void *x, const float *gain,
+                                 int rows, int cols, float eps, struct err *e)
+{
+    return cuda_status(launch_rms_norm(y, x, d->dtype, gain, rows, cols, eps, d->stream), e,
+                       "rms_norm [%d][%d]", rows, cols);
+}
+
+static enum status rope_cuda(struct device *d, void *x, int heads, int D, const float *cos,
+                             const float *sin, const struct batch *b, struct err *e)
+{
+    return cuda_status(launch_rope(x, d->dtype, heads, D, cos, sin, b, d->stream), e,
+                       "rope [%d][%d][%d]", b->tokens, heads, D);
+}
+
+static enum status attention_cuda(struct device *d, void *out, const void *q, const void *k,
+                                  const void *v, const struct attention *a, const struct batch *b,
+                                  struct err *e)
+{
+    cudaError_t code;
+
+    if (a->head_dim % 8 != 0 || a->head_dim > HEAD_DIM_MAX)
+        return fail(e, ERR_UNAVAILABLE,
+                    "cuda: attention: head_dim is %d, want a multiple of 8 up to %d (try --backend "
+                    "cpu)",
+                    a->head_dim, HEAD_DIM_MAX);
+    code = d->dtype == DTYPE_F32
+               ? launch_attention_f32(out, q, k, v, a, b, d->stream)
+               : launch_attention(out, q, k, v, d->dtype, a, b, d->stream);
+    return cuda_status(code, e, "attention [%d][%d][%d]", b->tokens, a->heads, a->head_dim);
+}
+
+static enum status swiglu_cuda(struct device *d, void *gate, const void *up, size_t n,
+                               struct err *e)
+{
+    return cuda_status(launch_swiglu(gate, up, d->dtype, n, d->stream), e, "swiglu of %zu", n);
+}
+
+static enum status add_cuda(struct device *d, void *x, const void *y, size_t n, struct err *e)
+{
+    return cuda_status(launch_add(x, y, d->dtype, n, d->stream), e, "add of %zu", n);
+}
+
+static enum status nonfinite_cuda(struct device *d, int32_t *flag, const void *x, size_t n,
+                                  struct err *e)
+{
+    return cuda_status(launch_nonfinite(flag, x, d->dtype, n, d->stream), e, "nonfinite of %zu", n);
+}
+
+const struct kernels kernels_cuda = {
+    .name = "cuda",
+    .arena_is_host = false,
+    .scratch_bytes = scratch_bytes,
+    .open = open_cuda,
+    .close = close_cuda,
+    .describe = describe,
+    .isa = isa_name,
+    .threads = thread_count,
+    .arena = arena,
+    .use_scratch = use_scratch,
+    .upload = upload,
+    .download = download,
+    .sync = sync_cuda,
+    .embed = embed_cuda,
+    .rms_norm = rms_norm_cuda,
+    .linear = linear_cuda,
+    .rope = rope_cuda,
+    .attention = attention_cuda,
+    .swiglu = swiglu_cuda,
+    .add = add_cuda,
+    .head_nll = head_nll_cuda,
+    .nonfinite = nonfinite_cuda,
+};

@@ -1,0 +1,224 @@
+/* operands.cu - rows of activations as 16-bit operands of a matrix product, plain or quantized to 4
+ * bits on the way, and its f32 sums back to rows. */
+#include <float.h>
+#include <math.h>
+
+#include "kernels/cuda/numbers.cuh"
+
+enum { THREADS = 256, E4M3_DROPPED = 20 /* f32 mantissa bits that e4m3 does not have */ };
+
+/* out[p][at] for p < pieces: what v is the sum of, leading piece first. */
+template <class P>
+DEVICE void store_pieces(P *out, size_t stride, size_t at, int pieces, float v)
+{
+    for (int p = 0; p < pieces; p++) {
+        P piece = from_float<P>(v);
+
+        out[p * stride + at] = piece;
+        v -= to_float(piece);
+    }
+}
+
+/* Row of x that becomes row r of the product, or -1 for padding. */
+DEVICE int source_row(const int32_t *row, int rows, int r)
+{
+    if (r >= rows)
+        return -1;
+    return row ? row[r] : r;
+}
+
+/* A thread per value. */
+template <class T, class P>
+__global__ void __launch_bounds__(THREADS)
+    split_rows(P *__restrict__ out, int pieces, const T *__restrict__ x,
+               const int32_t *__restrict__ row, int rows, int K)
+{
+    size_t i = global_thread(), values = (size_t)GEMM_TOKENS * K;
+    int from;
+
+    if (i >= values)
+        return;
+    from = source_row(row, rows, (int)(i / K));
+    store_pieces(out, values, i, pieces,
+                 from < 0 ? 0.0f : to_float(x[(size_t)from * K + i % K]));
+}
+
+/* The e2m1 value nearest to x, ties to the even code; beyond 6: 6. The sign stays. */
+DEVICE float round_e2m1(float x)
+{
+    float a = fabsf(x);
+    float q = a <= 0.25f   ? 0.0f
+              : a < 0.75f  ? 0.5f
+              : a <= 1.25f ? 1.0f
+              : a < 1.75f  ? 1.5f
+              : a <= 2.5f  ? 2.0f
+              : a < 3.5f   ? 3.0f
+              : a <= 5.0f  ? 4.0f
+                           : 6.0f;
+
+    return copysignf(q, x);
+}
+
+/* The e4m3 value nearest to x >= 0, ties to even; beyond 448: 448. A NaN stays. Below 2^-6 the step
+ * is 2^-9, which is the last bit of numbers from 2^14 on. */
+DEVICE float round_e4m3(float x)
+{
+    float c = x > 448.0f ? 448.0f : x;
+    uint32_t u = __float_as_uint(c);
+
+    if (!(c == c))
+        return c;
+    if (c < 0x1p-6f)
+        return (c + 0x1p14f) - 0x1p14f;
+    u += (1u << (E4M3_DROPPED - 1)) - 1 + (u >> E4M3_DROPPED & 1);
+    return __uint_as_float(u >> E4M3_DROPPED << E4M3_DROPPED);
+}
+
+/* max |x| as bits, so that a NaN wins. */
+DEVICE float group_size_of(const float *x)
+{
+    uint32_t max = 0;
+
+#pragma unroll
+    for (int i = 0; i < NVFP4_GROUP; i++) {
+        uint32_t size = __float_as_uint(x[i]) & 0x7fffffff;
+
+        max = size > max ? size : max;
+    }
+    return __uint_as_float(max);
+}
+
+/* What x[16] stands for when it is stored in 4 bits; see struct input_quantizer. */
+template <class T> DEVICE void quantize_group(float *x, const input_quantizer &q)
+{
+    float size = group_size_of(x), gi = q.global;
+
+    if (q.arithmetic == W4A4_HF) {
+        float c = gi * to_float(from_float<T>(size / 6.0f)), s;
+
+        if (!q.unrounded)
+            c = round_e4m3(c);
+        if (c == 0)
+            c = q.unrounded ? FLT_EPSILON : 0.125f;
+        s = c / gi;
+#pragma unroll
+        for (int i = 0; i < NVFP4_GROUP; i++)
+            x[i] = to_float(from_float<T>(round_e2m1(x[i] / s) * s));
+    } else {
+        float s = round_e4m3(gi * (size * (1.0f / 6.0f)));
+        float to_code = s == 0 ? 0.0f : 1.0f / (s * (1.0f / gi));
+
+#pragma unroll
+        for (int i = 0; i < NVFP4_GROUP; i++)
+            x[i] = round_e2m1(x[i] * to_code) * s;
+    }
+}
+
+/* A thread per group of 16. */
+template <class T, class P>
+__global__ void __launch_bounds__(THREADS)
+    quantize_rows(P *__restrict__ out, int pieces, const T *__restrict__ x,
+                  const int32_t *__restrict__ row, int rows, int K, input_quantizer q)
+{
+    size_t i = global_thread() * NVFP4_GROUP, values = (size_t)GEMM_TOKENS * K;
+    float group[NVFP4_GROUP];
+    int from;
+
+    if (i >= values)
+        return;
+    from = source_row(row, rows, (int)(i / K));
+#pragma unroll
+    for (int j = 0; j < NVFP4_GROUP; j++)
+        group[j] = from < 0 ? 0.0f : to_float(x[(size_t)from * K + i % K + j]);
+    quantize_group<T>(group, q);
+#pragma unroll
+    for (int j = 0; j < NVFP4_GROUP; j++)
+        store_pieces(out, values, i + j, pieces, group[j]);
+}
+
+template <class T>
+__global__ void __launch_bounds__(THREADS)
+    store_sums(T *__restrict__ y, const float *__restrict__ acc, float g,
+               const float *__restrict__ bias, int N)
+{
+    size_t c = global_thread(), at = (size_t)blockIdx.y * N + c;
+
+    if (c < (size_t)N)
+        y[at] = from_float<T>(acc[at] * g + (bias ? bias[c] : 0.0f));
+}
+
+/* ------------------------------------------------------------------------------- launchers */
+
+/* The call of a kernel of T (values) and P (operands), chosen at run time. */
+struct operand_call {
+    void *out;
+    int pieces;
+    const void *x;
+    const int32_t *row;
+    int rows, K;
+    const input_quantizer *quantizer; /* NULL: split only */
+    cudaStream_t stream;
+};
+
+template <class T, class P> static cudaError_t make_operands(const operand_call &a)
+{
+    size_t values = (size_t)GEMM_TOKENS * a.K;
+    unsigned grid = blocks_for(a.quantizer ? values / NVFP4_GROUP : values, THREADS);
+    auto quantize = quantize_rows<T, P>;
+    auto split = split_rows<T, P>;
+
+    if (a.quantizer)
+        LAUNCH(quantize, grid, THREADS, 0, a.stream, (P *)a.out, a.pieces, (const T *)a.x, a.row,
+               a.rows, a.K, *a.quantizer);
+    else
+        LAUNCH(split, grid, THREADS, 0, a.stream, (P *)a.out, a.pieces, (const T *)a.x, a.row,
+               a.rows, a.K);
+    return cudaGetLastError();
+}
+
+template <class P> static cudaError_t make_operands_from(enum dtype t, const operand_call &a)
+{
+    if (t == DTYPE_F32)
+        return make_operands<float, P>(a);
+    if (t == DTYPE_F16)
+        return make_operands<f16, P>(a);
+    return make_operands<bf16, P>(a);
+}
+
+cudaError_t launch_split_rows(void *out, enum operand type, int pieces, const void *x, enum dtype t,
+                              const int32_t *row, int rows, int K, cudaStream_t s)
+{
+    operand_call a = {out, pieces, x, row, rows, K, NULL, s};
+
+    return type == OPERAND_F16 ? make_operands_from<f16>(t, a) : make_operands_from<bf16>(t, a);
+}
+
+cudaError_t launch_quantize_rows(void *out, enum operand type, int pieces, const void *x,
+                                 enum dtype t, const int32_t *row, int rows, int K,
+                                 struct input_quantizer q, cudaStream_t s)
+{
+    operand_call a = {out, pieces, x, row, rows, K, &q, s};
+
+    return type == OPERAND_F16 ? make_operands_from<f16>(t, a) : make_operands_from<bf16>(t, a);
+}
+
+template <class T>
+static cudaError_t store_sums_as(void *y, const float *acc, float g, const float *bias, int rows,
+                                 int N, cudaStream_t s)
+{
+    dim3 grid(blocks_for((size_t)N, THREADS), (unsigned)rows);
+    auto kernel = store_sums<T>;
+
+    LAUNCH(kernel, grid, THREADS, 0, s, (T *)y, acc, g, bias, N);
+    return cudaGetLastError();
+}
+
+cudaError_t launch_store_sums(void *y, enum dtype t, const float *acc, float g, const float *bias,
+                              int rows, int N, cudaStream_t s)
+{
+    if (t == DTYPE_F32)
+        return store_sums_as<float>(y, acc, g, bias, rows, N, s);
+    if (t == DTYPE_F16)
+        return store_sums_as<f16>(y, acc, g, bias, rows, N, s);
+    return store_sums_as<bf16>(y, acc, g, bias, rows, N, s);
+}

@@ -1,0 +1,238 @@
+/* cublas.cpp - the twin of cuBLASLt: D = alpha * A^T B + beta * C, column-major, A and B in 16 bits.
+ *
+ * An element is the f32 sum of its products, k ascending, times alpha, plus beta * C, rounded once to
+ * D's type. What the program must not do fails here: the workspace is overwritten with NaN, an
+ * algorithm works only for the shape it was chosen for, none is offered that may split K, matrices
+ * must lie in device memory to their last element. */
+#include "kernels/cuda/cublas.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/cpu/convert.h"
+#include "runtime.h"
+
+namespace {
+
+enum { INVALID_VALUE = 7, NOT_SUPPORTED = 15, COLUMNS = 32, WORKSPACE = 1 << 20 };
+
+struct description {
+    int compute, scale_type, transposed_a;
+};
+
+struct layout {
+    int type;
+    uint64_t rows, columns;
+    int64_t stride;
+};
+
+struct preference {
+    uint64_t workspace;
+    uint32_t reduction, align;
+};
+
+struct call {
+    float alpha, beta;
+    const void *A, *B, *C;
+    void *D, *workspace;
+    layout a, b, d;
+};
+
+size_t bytes_of(int type)
+{
+    return type == CUBLAS_REAL_F32 ? 4 : 2;
+}
+
+float read(const void *p, int type, size_t i)
+{
+    if (type == CUBLAS_REAL_F32)
+        return ((const float *)p)[i];
+    uint16_t bits = ((const uint16_t *)p)[i];
+    return type == CUBLAS_REAL_BF16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+}
+
+void write(void *p, int type, size_t i, float v)
+{
+    if (type == CUBLAS_REAL_F32)
+        ((float *)p)[i] = v;
+    else
+        ((uint16_t *)p)[i] = type == CUBLAS_REAL_BF16 ? f32_to_bf16(v) : f32_to_f16(v);
+}
+
+/* COLUMNS columns of A (rows of the weights) from n0 on, as f32 [k][COLUMNS]; 0 beyond the last. */
+void unpack(const call &c, size_t n0, std::vector<float> &out)
+{
+    size_t K = c.a.rows;
+
+    out.assign(K * COLUMNS, 0);
+    for (size_t n = n0; n < std::min<size_t>(c.a.columns, n0 + COLUMNS); n++)
+        for (size_t k = 0; k < K; k++)
+            out[k * COLUMNS + n - n0] = read(c.A, c.a.type, n * (size_t)c.a.stride + k);
+}
+
+/* Padding: its sums are 0 whatever the weights, which are finite. */
+bool is_zero(const std::vector<float> &x)
+{
+    return std::all_of(x.begin(), x.end(), [](float v) { return v == 0; });
+}
+
+void store(const call &c, size_t token, size_t n0, const float *sum)
+{
+    for (size_t n = n0; n < std::min<size_t>(c.d.rows, n0 + COLUMNS); n++) {
+        size_t at = token * (size_t)c.d.stride + n;
+        float v = c.alpha * sum[n - n0];
+
+        if (c.beta != 0)
+            v += c.beta * read(c.C, c.d.type, at);
+        write(c.D, c.d.type, at, v);
+    }
+}
+
+void multiply(const call &c)
+{
+    size_t K = c.b.rows, tokens = c.b.columns;
+    std::vector<std::vector<float>> x(tokens, std::vector<float>(K));
+    std::vector<bool> zero(tokens);
+    std::vector<float> w;
+
+    memset(c.workspace, 0xff, WORKSPACE);
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t k = 0; k < K; k++)
+            x[t][k] = read(c.B, c.b.type, t * (size_t)c.b.stride + k);
+        zero[t] = is_zero(x[t]);
+    }
+    for (size_t n0 = 0; n0 < c.a.columns; n0 += COLUMNS) {
+        unpack(c, n0, w);
+        for (size_t t = 0; t < tokens; t++) {
+            float sum[COLUMNS] = {0};
+
+            for (size_t k = 0; k < K && !zero[t]; k++)
+                for (int n = 0; n < COLUMNS; n++)
+                    sum[n] += x[t][k] * w[k * COLUMNS + n];
+            store(c, t, n0, sum);
+        }
+    }
+}
+
+/* What an algorithm is tied to. */
+cublas_algorithm algorithm_for(const layout &a, const layout &b, const layout &d)
+{
+    return {{a.rows, a.columns, b.columns, (uint64_t)a.type, (uint64_t)d.type, 0, 0, 0}};
+}
+
+template <class T> int make(void **out, T value)
+{
+    *out = new T(value);
+    return CUBLAS_OK;
+}
+
+template <class T> int destroy(void *p)
+{
+    delete (T *)p;
+    return CUBLAS_OK;
+}
+
+int desc_set(void *desc, int attribute, const void *value, size_t bytes)
+{
+    if (attribute != CUBLAS_DESC_TRANSA || bytes != sizeof(int))
+        return INVALID_VALUE;
+    memcpy(&((description *)desc)->transposed_a, value, bytes);
+    return CUBLAS_OK;
+}
+
+int preference_set(void *to, int attribute, const void *value, size_t bytes)
+{
+    auto *p = (preference *)to;
+    uint32_t align;
+
+    if (attribute == CUBLAS_PREFER_WORKSPACE && bytes == sizeof p->workspace) {
+        memcpy(&p->workspace, value, bytes);
+    } else if (attribute == CUBLAS_PREFER_REDUCTION && bytes == sizeof p->reduction) {
+        memcpy(&p->reduction, value, bytes);
+    } else if (attribute >= CUBLAS_PREFER_ALIGN_A && attribute <= CUBLAS_PREFER_ALIGN_D &&
+               bytes == sizeof align) {
+        memcpy(&align, value, bytes);
+        p->align = std::min(p->align, align);
+    } else {
+        return INVALID_VALUE;
+    }
+    return CUBLAS_OK;
+}
+
+int choose(void *, void *desc, void *a, void *b, void *, void *d, void *wanted, int,
+           cublas_choice *out, int *found)
+{
+    auto *what = (const description *)desc;
+    auto *la = (const layout *)a, *lb = (const layout *)b, *ld = (const layout *)d;
+    auto *p = (const preference *)wanted;
+
+    *found = 0;
+    if (what->compute != CUBLAS_SUM_F32 || what->scale_type != CUBLAS_REAL_F32 ||
+        what->transposed_a != CUBLAS_TRANSPOSED || la->type != lb->type || la->rows != lb->rows ||
+        ld->rows != la->columns || ld->columns != lb->columns || p->workspace < WORKSPACE ||
+        p->reduction != 0)
+        return NOT_SUPPORTED;
+    *out = {algorithm_for(*la, *lb, *ld), WORKSPACE, CUBLAS_OK, 1, {}};
+    *found = 1;
+    return CUBLAS_OK;
+}
+
+/* Does the whole matrix lie in device memory, aligned? */
+bool lies_on_device(const void *p, const layout &l)
+{
+    size_t values = (l.columns - 1) * (size_t)l.stride + l.rows;
+
+    return (uintptr_t)p % 16 == 0 && runtime::is_device(p, values * bytes_of(l.type));
+}
+
+int multiply_later(void *, void *, const void *alpha, const void *A, void *a, const void *B,
+                   void *b, const void *beta, const void *C, void *, void *D, void *d,
+                   const cublas_algorithm *algorithm, void *workspace, size_t workspace_bytes,
+                   cudaStream_t stream)
+{
+    call c = {*(const float *)alpha, *(const float *)beta, A, B, C, D, workspace,
+              *(const layout *)a,    *(const layout *)b,   *(const layout *)d};
+    cublas_algorithm fits = algorithm_for(c.a, c.b, c.d);
+
+    if (memcmp(&fits, algorithm, sizeof fits) != 0 || workspace_bytes < WORKSPACE ||
+        !runtime::is_device(workspace, workspace_bytes) || !lies_on_device(A, c.a) ||
+        !lies_on_device(B, c.b) || !lies_on_device(D, c.d))
+        return INVALID_VALUE;
+    runtime::enqueue(stream, [=]() {
+        multiply(c);
+        return true;
+    });
+    return CUBLAS_OK;
+}
+
+} // namespace
+
+enum status cublas_load(struct cublas *c, struct err *)
+{
+    *c = {};
+    c->create = [](void **handle) { return make<int>(handle, 0); };
+    c->destroy = destroy<int>;
+    c->desc_create = [](void **desc, int compute, int scale_type) {
+        return make<description>(desc, {compute, scale_type, 0});
+    };
+    c->desc_destroy = destroy<description>;
+    c->desc_set = desc_set;
+    c->layout_create = [](void **out, int type, uint64_t rows, uint64_t columns, int64_t stride) {
+        return make<layout>(out, {type, rows, columns, stride});
+    };
+    c->layout_destroy = destroy<layout>;
+    c->preference_create = [](void **out) { return make<preference>(out, {0, 0xffffffff, 256}); };
+    c->preference_destroy = destroy<preference>;
+    c->preference_set = preference_set;
+    c->choose = choose;
+    c->multiply = multiply_later;
+    return OK;
+}
+
+void cublas_unload(struct cublas *c)
+{
+    *c = {};
+}

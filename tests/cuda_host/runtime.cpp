@@ -1,0 +1,510 @@
+/* runtime.cpp - the twin of the CUDA runtime.
+ *
+ * Streams are queues that run only when the host waits, in a seeded order of random priorities that
+ * honours nothing but stream order and events: a forgotten event gives wrong numbers here too.
+ * Device memory is page-protected except while a stream runs, so that host code that reads a device
+ * pointer crashes as it would with a GPU; it starts as NaN, has a hard limit, and its exact end is
+ * known to AddressSanitizer. Pageable host memory is read when a copy is queued, pinned memory when
+ * the copy runs, as CUDA documents. */
+#include "runtime.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "poison.h"
+#include "twin.h"
+
+struct cuda_host_stream {
+    std::deque<std::function<bool()>> queue;
+};
+
+struct cuda_host_event {
+    unsigned long recorded = 0, done = 0;
+};
+
+namespace {
+
+enum {
+    PAGE = 4096,
+    DEVICE_ALIGN = 256,
+    SHARED_DEFAULT = 48 << 10,
+    SHARED_MAX = 99 << 10, /* of the smallest device: sm_86, sm_89, sm_120 */
+    GRID_YZ_MAX = 65535,
+    RESHUFFLE = 16
+};
+
+struct allocation {
+    size_t bytes, mapped;
+};
+
+size_t number_from(const char *variable, size_t otherwise)
+{
+    const char *text = getenv(variable);
+
+    return text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+struct runtime_state {
+    std::vector<cudaStream_t> streams;
+    std::vector<cudaStream_t> priority; /* the streams, first to run first; empty: to be drawn */
+    cuda_host_stream null_stream;
+    std::map<uintptr_t, allocation> device, pinned;
+    std::map<const void *, size_t> shared_limit; /* of kernels that asked for more */
+    struct twin_usage memory = {0, 0, number_from("CUDA_HOST_MEMORY", (size_t)4 << 30), 0};
+    uint64_t seed = number_from("CUDA_HOST_SEED", 1);
+    int launches_to_failure = (int)number_from("CUDA_HOST_FAIL_LAUNCH", 0);
+    cudaError_t failure = cudaErrorIllegalAddress;
+    cudaError_t last = cudaSuccess;
+    bool sticky = false;
+
+    runtime_state()
+    {
+        streams.push_back(&null_stream);
+    }
+};
+
+runtime_state &state()
+{
+    static runtime_state s;
+
+    return s;
+}
+
+cudaStream_t stream_of(cudaStream_t s)
+{
+    return s ? s : &state().null_stream;
+}
+
+/* What a call answers: its own outcome, or the error that ended the device for good. */
+cudaError_t answer(cudaError_t e)
+{
+    if (state().sticky)
+        return state().last;
+    if (e != cudaSuccess)
+        state().last = e;
+    return e;
+}
+
+unsigned next_random()
+{
+    uint64_t &seed = state().seed;
+
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(seed >> 33);
+}
+
+void protect_device(int protection)
+{
+    for (const auto &a : state().device)
+        mprotect((void *)a.first, a.second.mapped, protection);
+}
+
+/* Runs queued work, highest priority first, until `stop`. */
+void run_until(const std::function<bool()> &stop)
+{
+    std::vector<cudaStream_t> &priority = state().priority;
+
+    protect_device(PROT_READ | PROT_WRITE);
+    while (!stop()) {
+        bool ran = false;
+
+        if (priority.empty() || next_random() % RESHUFFLE == 0) {
+            priority = state().streams;
+            for (size_t i = priority.size() - 1; i > 0; i--)
+                std::swap(priority[i], priority[next_random() % (i + 1)]);
+        }
+        for (size_t i = 0; i < priority.size() && !ran; i++) {
+            auto &queue = priority[i]->queue;
+
+            if (!queue.empty() && queue.front()()) {
+                queue.pop_front();
+                ran = true;
+            }
+        }
+        if (!ran)
+            emulator::fault("every stream waits for an event that is never recorded");
+    }
+    protect_device(PROT_NONE);
+}
+
+const allocation *find(const std::map<uintptr_t, allocation> &in, const void *p, size_t bytes)
+{
+    auto after = in.upper_bound((uintptr_t)p);
+
+    if (after == in.begin())
+        return NULL;
+    --after;
+    return (uintptr_t)p + bytes <= after->first + after->second.bytes ? &after->second : NULL;
+}
+
+/* Pages for `bytes`, whose end is poisoned, with a guard page on each side. */
+void *map_memory(size_t bytes, allocation *a)
+{
+    size_t whole = (bytes + PAGE - 1) / PAGE * PAGE;
+    char *p = (char *)mmap(NULL, whole + 2 * PAGE, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (p == MAP_FAILED)
+        return NULL;
+    *a = {bytes, whole};
+    mprotect(p + PAGE, whole, PROT_READ | PROT_WRITE);
+    memset(p + PAGE, 0xff, bytes);
+    poison(p + PAGE + bytes, whole - bytes);
+    return p + PAGE;
+}
+
+void unmap_memory(void *p, const allocation &a)
+{
+    unpoison(p, a.mapped);
+    munmap((char *)p - PAGE, a.mapped + 2 * PAGE);
+}
+
+bool launch_allowed(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes)
+{
+    auto raised = state().shared_limit.find(kernel);
+    size_t limit = raised == state().shared_limit.end() ? (size_t)SHARED_DEFAULT : raised->second;
+    unsigned threads = block.x * block.y * block.z;
+
+    return threads > 0 && threads <= emulator::THREADS_MAX && threads % emulator::WARP == 0 &&
+           grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= INT32_MAX && grid.y <= GRID_YZ_MAX &&
+           grid.z <= GRID_YZ_MAX && shared_bytes <= limit;
+}
+
+} // namespace
+
+void runtime::enqueue(cudaStream_t s, std::function<bool()> work)
+{
+    stream_of(s)->queue.push_back(std::move(work));
+}
+
+bool runtime::is_device(const void *p, size_t bytes)
+{
+    return find(state().device, p, bytes) != NULL;
+}
+
+void runtime::launch_body(const void *kernel, const char *name, dim3 grid, dim3 block,
+                          size_t shared_bytes, cudaStream_t s, std::function<void()> body)
+{
+    runtime_state &r = state();
+
+    if (r.launches_to_failure > 0 && --r.launches_to_failure == 0) {
+        r.sticky = true;
+        r.last = r.failure;
+    }
+    if (r.sticky)
+        return;
+    if (!launch_allowed(kernel, grid, block, shared_bytes)) {
+        r.last = cudaErrorInvalidConfiguration;
+        return;
+    }
+    enqueue(s, [=]() {
+        emulator::run_kernel(name, grid, block, shared_bytes, body);
+        return true;
+    });
+}
+
+struct twin_usage twin_memory(void)
+{
+    return state().memory;
+}
+
+void twin_limit_memory(size_t bytes)
+{
+    state().memory.limit = bytes;
+}
+
+void twin_seed(uint64_t seed)
+{
+    state().seed = seed;
+}
+
+void twin_fail_launch(int n, int code)
+{
+    state().launches_to_failure = n;
+    state().failure = (cudaError_t)code;
+    state().sticky = false;
+    state().last = cudaSuccess;
+}
+
+/* ------------------------------------------------------------------------------------ device */
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    *count = (int)number_from("CUDA_HOST_DEVICES", 1);
+    return answer(*count > 0 ? cudaSuccess : cudaErrorNoDevice);
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    int count = (int)number_from("CUDA_HOST_DEVICES", 1);
+
+    return answer(device >= 0 && device < count ? cudaSuccess : cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
+{
+    *p = {};
+    strcpy(p->name, "CUDA on CPU");
+    p->totalGlobalMem = state().memory.limit;
+    p->major = 9;
+    p->multiProcessorCount = 1;
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char *id, int bytes, int device)
+{
+    snprintf(id, (size_t)bytes, "0000:%02x:00.0", device);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaDeviceSynchronize(void)
+{
+    if (!state().sticky)
+        run_until([] {
+            for (cudaStream_t s : state().streams)
+                if (!s->queue.empty())
+                    return false;
+            return true;
+        });
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
+{
+    *total = state().memory.limit;
+    *available = *total - state().memory.used;
+    return answer(cudaSuccess);
+}
+
+/* ------------------------------------------------------------------------------------ memory */
+
+cudaError_t cudaMalloc(void **p, size_t bytes)
+{
+    struct twin_usage &m = state().memory;
+    allocation a;
+
+    if (state().sticky || bytes > m.limit - m.used)
+        return answer(cudaErrorMemoryAllocation);
+    *p = map_memory(bytes, &a);
+    if (!*p)
+        return answer(cudaErrorMemoryAllocation);
+    mprotect(*p, a.mapped, PROT_NONE);
+    state().device[(uintptr_t)*p] = a;
+    m.used += bytes;
+    m.peak = m.used > m.peak ? m.used : m.peak;
+    m.allocations++;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *p)
+{
+    auto found = state().device.find((uintptr_t)p);
+
+    if (!p)
+        return answer(cudaSuccess);
+    if (found == state().device.end())
+        return answer(cudaErrorInvalidValue);
+    cudaDeviceSynchronize();
+    state().memory.used -= found->second.bytes;
+    unmap_memory(p, found->second);
+    state().device.erase(found);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaMallocHost(void **p, size_t bytes)
+{
+    allocation a;
+
+    *p = map_memory(bytes, &a);
+    if (!*p)
+        return answer(cudaErrorMemoryAllocation);
+    state().pinned[(uintptr_t)*p] = a;
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    auto found = state().pinned.find((uintptr_t)p);
+
+    if (!p)
+        return answer(cudaSuccess);
+    if (found == state().pinned.end())
+        return answer(cudaErrorInvalidValue);
+    unmap_memory(p, found->second);
+    state().pinned.erase(found);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t s)
+{
+    bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    std::shared_ptr<char[]> staged;
+
+    if (runtime::is_device(to, bytes) != to_device ||
+        runtime::is_device(from, bytes) != from_device)
+        return answer(cudaErrorInvalidValue);
+    if (state().sticky)
+        return answer(cudaSuccess);
+    if (!from_device && !find(state().pinned, from, bytes)) {
+        staged.reset(new char[bytes]);
+        memcpy(staged.get(), from, bytes);
+    }
+    runtime::enqueue(s, [=]() {
+        memcpy(to, staged ? staged.get() : from, bytes);
+        return true;
+    });
+    if (!to_device && !find(state().pinned, to, bytes))
+        return cudaStreamSynchronize(s);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
+{
+    cudaError_t e = cudaDeviceSynchronize();
+
+    if (e == cudaSuccess)
+        e = cudaMemcpyAsync(to, from, bytes, kind, NULL);
+    return e == cudaSuccess ? cudaDeviceSynchronize() : e;
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s)
+{
+    if (!runtime::is_device(to, bytes))
+        return answer(cudaErrorInvalidValue);
+    runtime::enqueue(s, [=]() {
+        memset(to, value, bytes);
+        return true;
+    });
+    return answer(cudaSuccess);
+}
+
+/* ------------------------------------------------------------------------- streams and events */
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
+{
+    *s = new cuda_host_stream;
+    state().streams.push_back(*s);
+    state().priority.clear();
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    std::vector<cudaStream_t> &all = state().streams;
+
+    if (!state().sticky)
+        cudaStreamSynchronize(s);
+    for (size_t i = 1; i < all.size(); i++)
+        if (all[i] == s)
+            all.erase(all.begin() + (long)i);
+    state().priority.clear();
+    delete s;
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    cudaStream_t which = stream_of(s);
+
+    if (!state().sticky)
+        run_until([which] { return which->queue.empty(); });
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
+{
+    *e = new cuda_host_event;
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    cudaDeviceSynchronize();
+    delete e;
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    unsigned long number = ++e->recorded;
+
+    runtime::enqueue(s, [=]() {
+        e->done = number > e->done ? number : e->done;
+        return true;
+    });
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
+{
+    unsigned long number = e->recorded;
+
+    runtime::enqueue(s, [=]() { return e->done >= number; });
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    unsigned long number = e->recorded;
+
+    if (!state().sticky)
+        run_until([=] { return e->done >= number; });
+    return answer(cudaSuccess);
+}
+
+/* ------------------------------------------------------------------------------------- kernels */
+
+cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int value)
+{
+    if (value < 0 || value > SHARED_MAX)
+        return answer(cudaErrorInvalidValue);
+    state().shared_limit[kernel] = (size_t)value;
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t e = state().last;
+
+    if (!state().sticky)
+        state().last = cudaSuccess;
+    return e;
+}
+
+const char *cudaGetErrorName(cudaError_t e)
+{
+    switch (e) {
+    case cudaSuccess:
+        return "cudaSuccess";
+    case cudaErrorInvalidValue:
+        return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+        return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration:
+        return "cudaErrorInvalidConfiguration";
+    case cudaErrorInsufficientDriver:
+        return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+        return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice:
+        return "cudaErrorInvalidDevice";
+    case cudaErrorIllegalAddress:
+        return "cudaErrorIllegalAddress";
+    }
+    return "unrecognized error code";
+}
+
+const char *cudaGetErrorString(cudaError_t e)
+{
+    return cudaGetErrorName(e);
+}
