@@ -78,8 +78,11 @@ struct kernels {
     const char *name; /* "cpu", "cuda" */
     bool arena_is_host; /* may the host read and write the arena directly? */
 
-    /* Names of the variants built in, "avx512, avx2, portable", into out. */
+    /* Names of the variants built in, "avx512, avx2, portable", into out; "" when this program was
+     * built without the backend (then nothing below may be called). */
     void (*variants)(char *out, size_t size);
+    /* Is there a device here that open could take? */
+    bool (*present)(void);
 
     /* Bytes of scratch that operations of this shape need; no device is touched. */
     size_t (*scratch_bytes)(const struct work_shape *w);
@@ -136,6 +139,6 @@ struct kernels {
 };
 
 extern const struct kernels kernels_cpu;
-extern const struct kernels kernels_cuda; /* in a build without CUDA, open says so */
+extern const struct kernels kernels_cuda;
 
 #endif

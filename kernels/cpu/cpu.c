@@ -29,6 +29,11 @@ static void variants(char *out, size_t size)
         n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", " : "", i->name);
 }
 
+static bool present(void)
+{
+    return true;
+}
+
 static enum status unknown_isa(const char *name, struct err *e)
 {
     char names[128];
@@ -158,6 +163,7 @@ const struct kernels kernels_cpu = {
     .name = "cpu",
     .arena_is_host = true,
     .variants = variants,
+    .present = present,
     .scratch_bytes = scratch_bytes,
     .open = open_cpu,
     .close = close_cpu,

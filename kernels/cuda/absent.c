@@ -1,29 +1,19 @@
-/* absent.c - the CUDA backend of a build without CUDA: it says so. */
+/* absent.c - the CUDA backend of a program that was built without it. */
 #include "kernels/kernels.h"
 
-static enum status open_absent(const struct device_options *o, struct device **out, struct err *e)
+static void no_variants(char *out, size_t size)
 {
-    (void)o;
-    (void)out;
-    return fail(e, ERR_UNAVAILABLE,
-                "cuda: this program was built without CUDA (configure with --preset cuda, or try "
-                "--backend cpu)");
+    CHECK(size > 0);
+    out[0] = '\0';
 }
 
-static void close_absent(struct device *d)
+static bool not_present(void)
 {
-    CHECK(!d);
-}
-
-static size_t no_scratch(const struct work_shape *w)
-{
-    (void)w;
-    return 0;
+    return false;
 }
 
 const struct kernels kernels_cuda = {
     .name = "cuda",
-    .scratch_bytes = no_scratch,
-    .open = open_absent,
-    .close = close_absent,
+    .variants = no_variants,
+    .present = not_present,
 };

@@ -36,6 +36,18 @@ enum status cuda_status(cudaError_t code, struct err *e, const char *format, ...
                 cudaGetErrorName(code));
 }
 
+static void variants(char *out, size_t size)
+{
+    snprintf(out, size, "%s", CUDA_VARIANTS);
+}
+
+static bool present(void)
+{
+    int count = 0;
+
+    return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+}
+
 static size_t scratch_bytes(const struct work_shape *w)
 {
     size_t linear = linear_scratch_cuda(w), head = head_scratch_cuda(w);
@@ -235,6 +247,8 @@ static enum status nonfinite_cuda(struct device *d, int32_t *flag, const void *x
 const struct kernels kernels_cuda = {
     .name = "cuda",
     .arena_is_host = false,
+    .variants = variants,
+    .present = present,
     .scratch_bytes = scratch_bytes,
     .open = open_cuda,
     .close = close_cuda,
