@@ -122,6 +122,17 @@ static enum status run(struct app *a, int argc, char **argv, bool *agreed, struc
     return OK;
 }
 
+/* A failure that all ranks know of: rank 0 has printed it and ends the job, the others wait for that.
+ * Exits of their own, one after another, would have the launcher add a page of its own words. */
+static void end_together(struct app *a, int code)
+{
+    const struct timespec enough = {10, 0};
+
+    if (a->comm && a->comm->rank != 0)
+        nanosleep(&enough, NULL);
+    end_all(a, code);
+}
+
 /* One line, once per job: by rank 0 when all ranks know of the failure, else by the rank that does,
  * which then ends the others. */
 static void print_failure(const struct app *a, bool agreed, const struct err *e)
@@ -149,6 +160,8 @@ int main(int argc, char **argv)
         print_failure(&a, agreed, &e);
         if (!agreed)
             end_all(&a, st);
+        if (a.comm && a.comm->ranks > 1)
+            end_together(&a, st);
     }
     evaluate_close(a.evaluation);
     spec_free(a.spec);

@@ -72,7 +72,7 @@ void progress_update(struct progress *p, int64_t windows_done, int64_t tokens, d
     if (p->quiet)
         return;
     at = now();
-    if (at - p->printed_s < p->interval_s)
+    if (at - p->printed_s < p->interval_s && windows_done < p->windows) /* the last one always */
         return;
     p->printed_s = at;
     elapsed = at - p->began_s;

@@ -23,7 +23,8 @@ struct progress {
 };
 
 void progress_begin(struct progress *p, FILE *out, const char *label, int64_t windows, bool quiet);
-/* So far: windows done, tokens scored in them, the sum of their nll. Cheap when nothing is due. */
+/* So far: windows done, tokens scored in them, the sum of their nll. Cheap when nothing is due; the
+ * last window is always shown. */
 void progress_update(struct progress *p, int64_t windows_done, int64_t tokens, double sum_nll);
 /* Ends the line that stands on the terminal. Call it before anything else is printed there. */
 void progress_end(struct progress *p);
