@@ -21,6 +21,12 @@ struct plan_rates rates_nominal(void)
     return (struct plan_rates){.flops = 1e12, .read = 1e9};
 }
 
+struct plan_rates rates_given(const struct spec_rates *spec, struct plan_rates other)
+{
+    return (struct plan_rates){.flops = spec->compute > 0 ? spec->compute : other.flops,
+                               .read = spec->read > 0 ? spec->read : other.read};
+}
+
 /* y[TOKENS][SIDE] = x[TOKENS][SIDE] W^T, W NVFP4 of zeros: as fast as any other values. */
 static enum status compute_rate(const struct kernels *k, const struct device_options *o,
                                 struct device *d, double *flops, struct err *e)

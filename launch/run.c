@@ -132,11 +132,12 @@ static void fill_request(struct run *r, int ranks)
                                        .eval_len = w->eval_len,
                                        .microbatch = r->spec->microbatch,
                                        .stream = r->spec->stream,
-                                       .rates = rates_nominal(),
+                                       .rates = rates_given(&r->spec->rates, rates_nominal()),
                                        .ranks = ranks,
                                        .cap = r->cap,
                                        .n_by_hand = r->choice->n_layers_by_hand,
                                        .by_hand = r->choice->layers_by_hand};
+    r->timed = r->spec->rates.compute > 0 && r->spec->rates.read > 0;
 }
 
 static bool streams(const struct plan *p)
@@ -157,16 +158,13 @@ static struct device_options device_options(const struct run *r)
         .local_rank = r->comm->local_rank};
 }
 
-/* Plans; if something must be streamed, plans again with rates measured here, the slowest rank's. */
-static enum status plan_with_rates(struct run *r, struct err *e)
+/* Measures what the spec does not give: the slowest rank's rates count. */
+static enum status share_rates(struct run *r, struct err *e)
 {
     struct device_options options = device_options(r);
     struct plan_rates mine, *all;
     enum status st;
 
-    TRY(plan_make(&r->request, &r->plan, e));
-    if (!streams(r->plan))
-        return OK;
     st = rates_measure(r->model, r->kernels, &options, &mine, e);
     TRY(job_agree(r->comm, st, e));
     all = calloc((size_t)r->comm->ranks, sizeof *all);
@@ -178,10 +176,18 @@ static enum status plan_with_rates(struct run *r, struct err *e)
         all[0].flops = all[i].flops < all[0].flops ? all[i].flops : all[0].flops;
         all[0].read = all[i].read < all[0].read ? all[i].read : all[0].read;
     }
-    r->request.rates = all[0];
+    r->request.rates = rates_given(&r->spec->rates, all[0]);
     free(all);
-    if (st != OK)
-        return st;
+    return st;
+}
+
+/* Plans; if something must be streamed and rates are not given, plans again with measured ones. */
+static enum status plan_with_rates(struct run *r, struct err *e)
+{
+    TRY(plan_make(&r->request, &r->plan, e));
+    if (r->timed || !streams(r->plan))
+        return OK;
+    TRY(share_rates(r, e));
     r->timed = true;
     plan_free(r->plan);
     r->plan = NULL;
@@ -257,6 +263,7 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
                               .len_max = r->windows->len_max,
                               .vocab = r->vocab,
                               .stall_timeout = r->comm->stall_timeout,
+                              .read_limit = r->spec->rates.throttle ? r->spec->rates.read : 0,
                               .on_load = on_load,
                               .context = context};
     double before = seconds();

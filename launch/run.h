@@ -43,7 +43,7 @@ struct run {
     struct plan_request request;
     struct plan_cap *cap; /* [ranks] */
     struct plan *plan;
-    bool timed;           /* the plan's rates were measured */
+    bool timed;           /* the plan's rates were measured or given */
 
     struct stage *stage;
     struct score *score;  /* rank 0 */

@@ -27,6 +27,7 @@ enum key_form {
     FORM_CORPUS,    /* path of kind `min`, into struct spec_data */
     FORM_DATASET,   /* "wiki2" */
     FORM_CAPS,      /* {"0": size, ..., "cpu": size} */
+    FORM_RATES,     /* {"compute": GFLOP/s, "read": size, "throttle": bool} */
     FORM_LAYERS,    /* [layers of rank 0, of rank 1, ...] */
     FORM_MODEL_DIR, /* path, or [path, {...}] */
     FORM_DATA,      /* the object "data" */

@@ -19,6 +19,7 @@
 #ifndef SPEC_SPEC_H
 #define SPEC_SPEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -61,6 +62,13 @@ struct spec_caps {
     uint64_t host;       /* "cpu": per host, shared by its ranks; 0 = none */
 };
 
+/* What the plan of a streaming rank reckons with, instead of measuring; 0 = measure. */
+struct spec_rates {
+    double compute; /* FLOP per second */
+    double read;    /* file bytes per second */
+    bool throttle;  /* streamed layers are read no faster than `read`: to try out a slower disk */
+};
+
 struct spec_model {
     const char *label;         /* default: last part of model_dir; no two are the same */
     const char *model_dir;
@@ -78,6 +86,7 @@ struct spec {
     struct spec_model *model; /* [n_models] */
     int microbatch;           /* windows in a microbatch; 0 = the plan decides */
     enum stream_kind stream;  /* may layers that do not fit be read again for each wave? */
+    struct spec_rates rates;
     int threads;              /* per CPU rank; 0 = the cores this rank may use */
     const char *isa;          /* "auto" or a name of the CPU backend's variants */
     enum backend_kind backend;

@@ -88,8 +88,8 @@ static enum status read_choice(const struct source *src, const struct spec_key *
     return json_fail(src->doc, item, e, "%s: got \"%.64s\", want %s", what, text, want);
 }
 
-static enum status read_cap_bytes(const struct source *src, const cJSON *item, const char *what,
-                                  uint64_t *bytes, struct err *e)
+static enum status read_size(const struct source *src, const cJSON *item, const char *what,
+                             uint64_t *bytes, struct err *e)
 {
     struct err wrong;
     int64_t number;
@@ -101,6 +101,13 @@ static enum status read_cap_bytes(const struct source *src, const cJSON *item, c
         TRY(json_int(src->doc, item, what, 1, INT64_C(1) << 53, &number, e));
         *bytes = (uint64_t)number;
     }
+    return OK;
+}
+
+static enum status read_cap_bytes(const struct source *src, const cJSON *item, const char *what,
+                                  uint64_t *bytes, struct err *e)
+{
+    TRY(read_size(src, item, what, bytes, e));
     if (*bytes == 0)
         return json_fail(src->doc, item, e,
                          "%s: got no bytes, want more (leave the entry out for no cap)", what);
@@ -169,6 +176,50 @@ static enum status read_caps(struct reader *r, const struct source *src, const c
     }
     for (const cJSON *entry = item->child; entry; entry = entry->next)
         TRY(value_read_cap(r, src, entry, what, entry->string, caps, e));
+    return OK;
+}
+
+static enum status read_rate(const struct source *src, const cJSON *item, struct spec_rates *rates,
+                             struct err *e)
+{
+    const double most = 1e9; /* GFLOP/s: 10^18 a second */
+    uint64_t bytes;
+
+    if (strcmp(item->string, "compute") == 0) {
+        TRY(json_double(src->doc, item, "rates.compute", &rates->compute, e));
+        if (!(rates->compute >= 1e-3 && rates->compute <= most))
+            return json_fail(src->doc, item, e,
+                             "rates.compute: got %g, want GFLOP/s from 0.001 to %g", rates->compute,
+                             most);
+        rates->compute *= 1e9;
+        return OK;
+    }
+    if (strcmp(item->string, "read") == 0) {
+        TRY(read_size(src, item, "rates.read", &bytes, e));
+        rates->read = (double)bytes;
+        return bytes ? OK
+                     : json_fail(src->doc, item, e, "rates.read: got no bytes a second, want more");
+    }
+    if (strcmp(item->string, "throttle") != 0)
+        return json_fail(src->doc, item, e,
+                         "rates: got \"%.64s\", want compute, read or throttle", item->string);
+    if (!cJSON_IsBool(item))
+        return json_fail(src->doc, item, e, "rates.throttle: want true or false");
+    rates->throttle = cJSON_IsTrue(item);
+    return OK;
+}
+
+static enum status read_rates(const struct source *src, const cJSON *item,
+                              struct spec_rates *rates, struct err *e)
+{
+    if (!cJSON_IsObject(item))
+        return json_fail(src->doc, item, e,
+                         "rates: want an object such as {\"compute\": 400, \"read\": \"2GB\"}");
+    *rates = (struct spec_rates){0};
+    for (const cJSON *one = item->child; one; one = one->next)
+        TRY(read_rate(src, one, rates, e));
+    if (rates->throttle && rates->read <= 0)
+        return json_fail(src->doc, item, e, "rates: \"throttle\" wants a \"read\" rate, too");
     return OK;
 }
 
@@ -255,6 +306,8 @@ enum status value_read(struct reader *r, const struct source *src, const struct 
         return read_dataset(src, item, what, base, e);
     case FORM_CAPS:
         return read_caps(r, src, item, what, field, e);
+    case FORM_RATES:
+        return read_rates(src, item, field, e);
     case FORM_LAYERS:
         return read_layers(r, src, item, what, base, e);
     case FORM_DATA:

@@ -53,6 +53,12 @@ enum status plan_sizes_make(const struct plan_request *q, struct plan_sizes *s, 
     return OK;
 }
 
+/* One flag for what enters, and one a layer. */
+static uint64_t flags_bytes(int layers)
+{
+    return shard_align(((uint64_t)layers + 1) * sizeof(int32_t));
+}
+
 void plan_sizes_set(struct plan_sizes *s, int microbatch, bool streaming)
 {
     const struct plan_shape resident = {0, 1, 0};
@@ -64,8 +70,8 @@ void plan_sizes_set(struct plan_sizes *s, int microbatch, bool streaming)
     s->hidden =
         shard_align((uint64_t)s->tokens * (uint64_t)s->q->model->hidden * dtype_bytes(s->q->dtype));
     for (int r = 0; r < s->q->ranks; r++) {
-        s->base[r][0] = plan_lay_out(s, r, 0, 0, resident).total;
-        s->base[r][1] = plan_lay_out(s, r, 0, 1, resident).total - one;
+        s->base[r][0] = plan_lay_out(s, r, 0, 0, resident).total - flags_bytes(0);
+        s->base[r][1] = plan_lay_out(s, r, 0, 1, resident).total - flags_bytes(1) - one;
     }
 }
 
@@ -106,7 +112,7 @@ static struct plan_shape streamed_shape(const struct plan_sizes *s, int rank, in
     uint64_t slot, need = s->base[rank][1] + resident_bytes(s, &r, &slot), cap;
     double compute = range_seconds(s, rank, first, last), read;
 
-    need += PLAN_SLOTS * slot + shard_align((uint64_t)(last - first + 1) * sizeof(int32_t));
+    need += PLAN_SLOTS * slot + flags_bytes(last - first);
     cap = s->q->cap[rank].bytes;
     if (need > cap)
         return (struct plan_shape){streamed, 1, INFINITY};
@@ -122,13 +128,12 @@ static struct plan_shape streamed_shape(const struct plan_sizes *s, int rank, in
 
 struct plan_shape plan_range_shape(const struct plan_sizes *s, int rank, int first, int last)
 {
-    uint64_t flags = shard_align((uint64_t)(last - first + 1) * sizeof(int32_t));
     struct plan_shape best = {0, 1, INFINITY};
     int n = last - first, stride = 1 + n / 128; /* of many layers, not every number is tried */
     bool all = s->q->stream == STREAM_ALWAYS && s->streaming && n > 0;
 
-    if (!all &&
-        s->base[rank][n > 0] + s->bytes[last] - s->bytes[first] + flags <= s->q->cap[rank].bytes)
+    if (!all && s->base[rank][n > 0] + s->bytes[last] - s->bytes[first] + flags_bytes(n) <=
+                    s->q->cap[rank].bytes)
         return (struct plan_shape){0, 1, range_seconds(s, rank, first, last)};
     if (!s->streaming || n == 0)
         return best;
@@ -223,7 +228,7 @@ static void map_activations(const struct plan_sizes *s, struct plan_rank *r)
     map->cos = take(map, layers ? table : 0);
     map->sin = take(map, layers ? table : 0);
     map->start = take(map, ((uint64_t)s->microbatch + 1) * sizeof(int32_t));
-    map->flags = take(map, ((uint64_t)(r->last - r->first) + 1) * sizeof(int32_t));
+    map->flags = take(map, flags_bytes(r->last - r->first));
     r->activations = map->bytes - before;
 }
 

@@ -16,7 +16,8 @@ struct plan_sizes {
     uint64_t *bytes;        /* [n_layers + 1] arena bytes of the layers before */
     double *flops;          /* [n_layers + 1] FLOPs of one token in the layers before */
     double head_flops;      /* of one token */
-    uint64_t (*base)[2];    /* [ranks] bytes of a rank without its layers: [0] if none, [1] if some */
+    uint64_t (*base)[2];    /* [ranks] bytes of a rank without its layers and
+                               their flags: [0] if it has none, [1] if some */
     uint64_t hidden;        /* bytes of one hidden-state buffer */
 };
 

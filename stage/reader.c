@@ -23,6 +23,26 @@ struct reader {
     struct layer_weights weights[PLAN_SLOTS];
 };
 
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Waits until `bytes`, begun at `since`, have taken their time; holds the lock. */
+static void keep_limit(struct reader *r, double since, uint64_t bytes)
+{
+    double until = since + (double)bytes / r->q.read_limit;
+    struct timespec limit = {.tv_sec = (time_t)until};
+    int late = 0;
+
+    limit.tv_nsec = (long)(1e9 * (until - (double)limit.tv_sec));
+    while (!r->stop && late != ETIMEDOUT)
+        late = pthread_cond_timedwait(&r->changed, &r->lock, &limit);
+}
+
 static void *read_ahead(void *argument)
 {
     struct reader *r = argument;
@@ -32,6 +52,7 @@ static void *read_ahead(void *argument)
         int64_t n = r->read;
         int slot = (int)(n % PLAN_SLOTS), layer = r->order[n % r->q.plan->streamed];
         struct err err = {.code = OK};
+        double begin = seconds();
         enum status st;
 
         if (n - r->released >= PLAN_SLOTS) { /* every slot is in use */
@@ -44,6 +65,8 @@ static void *read_ahead(void *argument)
         if (st != OK)
             fail_in(&err, "layer %d", layer);
         pthread_mutex_lock(&r->lock);
+        if (r->q.read_limit > 0 && st == OK)
+            keep_limit(r, begin, r->q.shard.read - r->bytes);
         r->status = st;
         r->err = err;
         r->bytes = r->q.shard.read;
@@ -102,14 +125,6 @@ void reader_close(struct reader *r)
     pthread_cond_destroy(&r->changed);
     free(r->order);
     free(r);
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* Until read `n` is done; holds the lock. */

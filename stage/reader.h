@@ -23,6 +23,7 @@ struct reader_request {
     char *arena;
     int64_t waves;
     double timeout;
+    double read_limit; /* bytes per second; 0 = as fast as it goes */
 };
 
 MUST_USE enum status reader_open(const struct reader_request *q, struct reader **out,

@@ -95,7 +95,8 @@ static enum status start_reader(struct stage *s, const struct stage_request *q, 
         .plan = s->plan,
         .arena = s->arena,
         .waves = (q->plan->microbatches + s->plan->wave - 1) / s->plan->wave,
-        .timeout = q->stall_timeout};
+        .timeout = q->stall_timeout,
+        .read_limit = q->read_limit};
 
     if (!s->plan->streamed)
         return OK;

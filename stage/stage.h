@@ -26,6 +26,7 @@ struct stage_request {
     int len_max;          /* as in the plan's request */
     int vocab;            /* softmax width */
     double stall_timeout; /* seconds to wait for a streamed layer */
+    double read_limit;    /* bytes per second that streamed layers are read at most; 0 = any */
     /* Called now and then while weights are read; may be NULL. */
     void (*on_load)(void *context, uint64_t read, uint64_t owned);
     void *context;
