@@ -30,9 +30,9 @@ DEVICE void fetch(float *to, const float *from, size_t stride, int first, int le
     }
 }
 
-/* grid (tiles * windows, heads) */
+/* grid (tiles * windows, heads); 2 blocks of a multiprocessor, so that nothing spills for more */
 template <int PADDED>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 2)
     attention_f32(float *__restrict__ out, const float *__restrict__ q, const float *__restrict__ k,
                   const float *__restrict__ v, attention_f32_call c)
 {

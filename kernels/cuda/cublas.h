@@ -1,7 +1,7 @@
 /* cublas.h - the few functions of cuBLASLt that matrix products take, found at run time, so that one
  * binary starts where there are no CUDA libraries and building needs none of their headers.
  *
- * Names and numbers are those of cublasLt.h (12 and 13); tests/cuda/test_cublas.c compares them. */
+ * Names and numbers are those of cublasLt.h (12 and 13); tests/cuda/cublas.c compares them. */
 #ifndef KERNELS_CUDA_CUBLAS_H
 #define KERNELS_CUDA_CUBLAS_H
 
