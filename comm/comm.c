@@ -8,6 +8,12 @@ void comm_close(struct comm *c)
         c->ops->close(c);
 }
 
+void comm_note(struct comm *c, const char *doing, int64_t step)
+{
+    atomic_store_explicit(&c->doing, doing, memory_order_relaxed);
+    atomic_store_explicit(&c->step, step, memory_order_relaxed);
+}
+
 const char *comm_channel_name(enum comm_channel ch)
 {
     switch (ch) {
@@ -21,6 +27,16 @@ const char *comm_channel_name(enum comm_channel ch)
         break;
     }
     return "collective"; /* the transports' own */
+}
+
+int comm_launched_rank(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]))
+            return atoi(getenv(names[i]));
+    return 0;
 }
 
 bool comm_launched(void)

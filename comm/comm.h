@@ -12,6 +12,7 @@
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,6 +50,8 @@ struct comm_ops {
     void (*abort)(struct comm *c, int code) __attribute__((noreturn));
 };
 
+struct lifeline;
+
 struct comm { /* first member of every transport's state */
     const struct comm_ops *ops;
     int rank, ranks;
@@ -56,6 +59,9 @@ struct comm { /* first member of every transport's state */
     char host[64];
     double stall_timeout;    /* seconds; waits give up after it; 600 until the caller sets it */
     uint64_t overhead_bytes; /* resident memory that open() took */
+    struct lifeline *lifeline; /* NULL = none; close and abort end it (comm/lifeline.h) */
+    _Atomic(const char *) doing; /* what comm_note said last */
+    _Atomic int64_t step;
 };
 
 /* One process, no MPI: sends meet receives of the same rank. */
@@ -63,12 +69,17 @@ MUST_USE enum status comm_open_loop(struct comm **out, struct err *e);
 /* MPI_COMM_WORLD. All MPI calls are made by one thread of its own, so messages progress while the
  * caller computes. Initialises MPI; `argc, argv` as main got them. */
 MUST_USE enum status comm_open_mpi(int *argc, char ***argv, struct comm **out, struct err *e);
+/* What this rank does now, for the message about its loss: reads after "while", as in "loading"
+ * or, with a step above 0, "computing microbatch" 4. `doing` lives as long as the comm. */
+void comm_note(struct comm *c, const char *doing, int64_t step);
 /* "hidden states", for messages. */
 const char *comm_channel_name(enum comm_channel ch);
 /* Orderly end; accepts NULL. */
 void comm_close(struct comm *c);
 /* Was this process started by mpirun, srun or the like (environment only)? */
 bool comm_launched(void);
+/* The rank that the launcher gave this process, known before MPI starts; 0 where none did. */
+int comm_launched_rank(void);
 /* "Open MPI 4.1.4" for --version. */
 const char *comm_mpi_version(void);
 

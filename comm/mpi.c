@@ -2,7 +2,9 @@
  *
  * Broadcast and gather are made of sends and receives, not of MPI's collectives: so each wait is
  * for one peer, which the message can name. They serve set-up and end only. */
+#include "comm/lifeline.h"
 #include "comm/mpi_private.h"
+#include "comm/thread.h"
 
 #include <errno.h>
 #include <math.h>
@@ -14,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double start_limit_s = 120, finalize_limit_s = 10, abort_limit_s = 5;
+static const double finalize_limit_s = 10, abort_limit_s = 5;
 
 static struct timespec deadline_in(double seconds)
 {
@@ -169,20 +171,26 @@ static enum status mpi_gather(struct comm *c, const void *mine, void *all, size_
     return mpi_broadcast(c, 0, all, bytes * (size_t)c->ranks, e);
 }
 
-static bool await_phase(struct mpi_transport *m, bool starting, double limit_s)
+/* MPI_Init has no limit of its own and cannot be left: who opens the transport watches the time. */
+static void await_start(struct mpi_transport *m)
+{
+    pthread_mutex_lock(&m->lock);
+    while (m->phase == PHASE_STARTING)
+        pthread_cond_wait(&m->to_rank, &m->lock);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static bool await_closed(struct mpi_transport *m, double limit_s)
 {
     struct timespec limit = deadline_in(limit_s);
-    bool late = false, there = false;
+    bool late = false, closed;
 
     pthread_mutex_lock(&m->lock);
-    while (!late) {
-        there = starting ? m->phase != PHASE_STARTING : m->phase == PHASE_CLOSED;
-        if (there)
-            break;
+    while (m->phase != PHASE_CLOSED && !late)
         late = pthread_cond_timedwait(&m->to_rank, &m->lock, &limit) == ETIMEDOUT;
-    }
+    closed = m->phase == PHASE_CLOSED;
     pthread_mutex_unlock(&m->lock);
-    return there;
+    return closed;
 }
 
 static void transport_free(struct mpi_transport *m)
@@ -206,11 +214,12 @@ static void mpi_close(struct comm *c)
     free(all);
     if (!agreed)
         return;
+    lifeline_close(c->lifeline);
     pthread_mutex_lock(&m->lock);
     m->phase = PHASE_CLOSING;
     pthread_cond_signal(&m->to_thread);
     pthread_mutex_unlock(&m->lock);
-    if (await_phase(m, false, finalize_limit_s))
+    if (await_closed(m, finalize_limit_s))
         transport_free(m);
 }
 
@@ -227,6 +236,7 @@ static __attribute__((noreturn)) void mpi_abort(struct comm *c, int code)
     signal(SIGALRM, SIG_DFL);
     pthread_sigmask(SIG_UNBLOCK, &alarm_only, NULL);
     alarm(10);
+    lifeline_announce(c->lifeline, (enum status)code);
     pthread_mutex_lock(&m->lock);
     m->aborting = true;
     m->abort_code = code;
@@ -266,22 +276,6 @@ static void set_mpi_defaults(void)
         setenv(settings[i][0], settings[i][1], 0);
 }
 
-/* Signals to the process are for the threads of the rank; faults stay with the thread they hit. */
-static int thread_start(struct mpi_transport *m)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
-    sigset_t all, before;
-    int code;
-
-    sigfillset(&all);
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        sigdelset(&all, faults[i]);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    code = pthread_create(&m->thread, NULL, mpi_thread_run, m);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return code;
-}
-
 enum status comm_open_mpi(int *argc, char ***argv, struct comm **out, struct err *e)
 {
     struct mpi_transport *m = calloc(1, sizeof *m);
@@ -304,15 +298,12 @@ enum status comm_open_mpi(int *argc, char ***argv, struct comm **out, struct err
     pthread_cond_init(&m->to_rank, &monotonic);
     pthread_condattr_destroy(&monotonic);
     set_mpi_defaults();
-    code = thread_start(m);
+    code = comm_thread_start(&m->thread, mpi_thread_run, m);
     if (code != 0) {
         free(m);
         return fail(e, ERR_FIT, "MPI transport: thread: %s", strerror(code));
     }
-    /* Too late: the thread, still in MPI_Init, keeps `m`; the process is about to end. */
-    if (!await_phase(m, true, start_limit_s))
-        return fail(e, ERR_UNAVAILABLE, "MPI_Init: not done within %g s (are all hosts reachable?)",
-                    start_limit_s);
+    await_start(m);
     if (m->phase == PHASE_FAILED) {
         *e = m->start_err;
         transport_free(m);

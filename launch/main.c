@@ -7,11 +7,22 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "comm/lifeline.h"
 #include "launch/evaluate.h"
 #include "launch/job.h"
 #include "launch/signals.h"
+#include "launch/startup.h"
 #include "launch/tasks.h"
 #include "launch/version.h"
+
+/* How long ranks may take to meet, and when it is said that they are waited for. */
+static const double start_note_s = 10, start_limit_s = 120;
+/* A rank that says nothing for so long is lost. */
+static const double silence_s = 10;
+/* How long a rank leaves it to rank 0 to speak and to end the job. */
+static const double rank_0_s = 3;
+/* A signal to all ranks reaches them within that time. */
+static const double moment_s = 0.2;
 
 struct app {
     struct options options;
@@ -30,34 +41,111 @@ static void end_all(struct app *a, int code)
     _exit(code);
 }
 
-/* In the signals' thread. Rank 0 leaves what it has; another rank gives it a moment to do so, and
- * ends the job if the signal was for that rank alone. */
+/* Signals do not shorten it. */
+static void pause_for(double seconds)
+{
+    struct timespec left = {.tv_sec = (time_t)seconds};
+
+    left.tv_nsec = (long)(1e9 * (seconds - (double)left.tv_sec));
+    while (nanosleep(&left, &left) != 0)
+        ;
+}
+
+/* A failure that only this rank knows of. Rank 0 prints it; another rank has rank 0 do so, and ends
+ * the job by itself where that comes to nothing. */
+static void fail_alone(struct app *a, enum status code, const char *message)
+{
+    struct comm *c = a->comm;
+
+    if (c->rank != 0 && lifeline_tell(c->lifeline, code, message))
+        pause_for(rank_0_s);
+    fprintf(stderr, "nvfp4_ppl: rank %d of %d (%s): %s\n", c->rank, c->ranks, c->host, message);
+    end_all(a, code);
+}
+
+/* Rank 0 leaves what it has. Where main or a signal holds the lock, the end is near, and they do. */
+static void publish_end(struct app *a, const struct lifeline_end *end)
+{
+    struct timespec limit;
+
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec++;
+    if (a->comm->rank != 0 || pthread_mutex_timedlock(&a->lock, &limit) != 0 || !a->evaluation)
+        return;
+    if (end->code == ERR_INTERRUPTED)
+        evaluate_interrupt(a->evaluation, end->message);
+    else
+        evaluate_failed(a->evaluation, end->code, end->message);
+}
+
+/* In the lifeline's thread: a rank is lost, or has failed. */
+static void on_end(void *context, const struct lifeline_end *end)
+{
+    struct app *a = context;
+
+    if (end->speak)
+        fprintf(stderr, "nvfp4_ppl: %s\n", end->message);
+    publish_end(a, end);
+    if (!end->speak)
+        pause_for(rank_0_s);
+    end_all(a, end->code);
+}
+
+/* In the signals' thread. Rank 0 leaves what it has and ends the job; another rank gives it a moment
+ * to do so, should the signal be for all of them. */
 static void on_signal(const char *name, void *context)
 {
     struct app *a = context;
-    const struct timespec moment = {2, 0};
+    char message[64];
 
     pthread_mutex_lock(&a->lock);
     if (a->comm && a->comm->rank != 0) {
-        nanosleep(&moment, NULL);
-        fprintf(stderr, "nvfp4_ppl: rank %d of %d (%s): stopped by %s\n", a->comm->rank,
-                a->comm->ranks, a->comm->host, name);
-        end_all(a, ERR_INTERRUPTED);
+        pause_for(moment_s);
+        snprintf(message, sizeof message, "stopped by %s", name);
+        fail_alone(a, ERR_INTERRUPTED, message);
     }
+    if (a->comm)
+        lifeline_announce(a->comm->lifeline, ERR_INTERRUPTED);
     if (a->evaluation)
         evaluate_interrupt(a->evaluation, name);
     fprintf(stderr, "nvfp4_ppl: stopped by %s\n", name);
     end_all(a, ERR_INTERRUPTED);
 }
 
-static enum status open_comm(struct app *a, int *argc, char ***argv, struct err *e)
+static void set_comm(struct app *a, struct comm *c)
 {
-    struct comm *c = NULL;
-    enum status st = comm_launched() ? comm_open_mpi(argc, argv, &c, e) : comm_open_loop(&c, e);
-
     pthread_mutex_lock(&a->lock);
     a->comm = c;
     pthread_mutex_unlock(&a->lock);
+}
+
+/* MPI and the lifelines. */
+static enum status meet(struct app *a, int *argc, char ***argv, struct err *e)
+{
+    struct lifeline_request q = {.silence = silence_s, .on_end = on_end, .context = a};
+
+    TRY(comm_open_mpi(argc, argv, &q.comm, e));
+    set_comm(a, q.comm);
+    TRY(lifeline_open(&q, e));
+    if (*lifeline_warning(q.comm->lifeline) && q.comm->rank == 0)
+        fprintf(stderr, "nvfp4_ppl: warning: %s\n", lifeline_warning(q.comm->lifeline));
+    return OK;
+}
+
+static enum status open_comm(struct app *a, int *argc, char ***argv, struct err *e)
+{
+    struct startup *limit;
+    struct comm *c;
+    enum status st;
+
+    if (!comm_launched()) {
+        TRY(comm_open_loop(&c, e));
+        set_comm(a, c);
+        return OK;
+    }
+    TRY(startup_begin(start_note_s, start_limit_s, &limit, e));
+    st = meet(a, argc, argv, e);
+    startup_end(limit);
     return st;
 }
 
@@ -126,22 +214,22 @@ static enum status run(struct app *a, int argc, char **argv, bool *agreed, struc
  * Exits of their own, one after another, would have the launcher add a page of its own words. */
 static void end_together(struct app *a, int code)
 {
-    const struct timespec enough = {10, 0};
-
-    if (a->comm && a->comm->rank != 0)
-        nanosleep(&enough, NULL);
+    if (a->comm->rank != 0)
+        pause_for(10);
     end_all(a, code);
 }
 
-/* One line, once per job: by rank 0 when all ranks know of the failure, else by the rank that does,
- * which then ends the others. */
-static void print_failure(const struct app *a, bool agreed, const struct err *e)
+/* One line, once per job; ends the job where there are other ranks. */
+static void report_failure(struct app *a, bool agreed, enum status code, const struct err *e)
 {
-    if (a->comm && a->comm->ranks > 1 && !agreed)
-        fprintf(stderr, "nvfp4_ppl: rank %d of %d (%s): %s\n", a->comm->rank, a->comm->ranks,
-                a->comm->host, e->msg);
-    else if (!a->comm || a->comm->rank == 0)
+    if (a->evaluation)
+        evaluate_failed(a->evaluation, code, e->msg);
+    if (!agreed && a->comm && a->comm->ranks > 1)
+        fail_alone(a, code, e->msg);
+    if (!a->comm || a->comm->rank == 0)
         fprintf(stderr, "nvfp4_ppl: %s\n", e->msg);
+    if (a->comm && a->comm->ranks > 1)
+        end_together(a, code);
 }
 
 int main(int argc, char **argv)
@@ -154,15 +242,8 @@ int main(int argc, char **argv)
     if (st == OK && fflush(stdout) != 0)
         st = fail(&e, ERR_IO, "standard output: cannot be written");
     pthread_mutex_lock(&a.lock); /* from here on a signal waits: the end is near and orderly */
-    if (st != OK) {
-        if (a.evaluation)
-            evaluate_failed(a.evaluation, st, e.msg);
-        print_failure(&a, agreed, &e);
-        if (!agreed)
-            end_all(&a, st);
-        if (a.comm && a.comm->ranks > 1)
-            end_together(&a, st);
-    }
+    if (st != OK)
+        report_failure(&a, agreed, st, &e);
     evaluate_close(a.evaluation);
     spec_free(a.spec);
     options_close(&a.options);

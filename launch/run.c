@@ -68,6 +68,7 @@ enum status run_open(const struct spec *spec, int index, struct comm *comm, cons
 
     if (!r)
         return fail(e, ERR_FIT, "no memory for a run");
+    comm_note(comm, "opening the model and the text", 0);
     r->spec = spec;
     r->choice = &spec->model[index];
     r->comm = comm;
@@ -224,6 +225,7 @@ enum status run_plan(struct run *r, struct err *e)
 {
     uint64_t free_bytes = job_free_memory(r->comm->local_ranks);
 
+    comm_note(r->comm, "planning", 0);
     TRY(job_agree(r->comm, open_device(r, e), e));
     TRY(share_threads(r, e));
     r->cap = calloc((size_t)r->comm->ranks, sizeof *r->cap);
@@ -269,6 +271,7 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
     double before = seconds();
     enum status st;
 
+    comm_note(r->comm, "loading", 0);
     job_reset_peak();
     r->resident = job_resident_bytes();
     st = r->comm->rank == 0 ? score_open(r->windows, &r->score, e) : OK;
@@ -317,6 +320,7 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
     r->score_began = seconds();
     TRY(schedule_run(&q, &times, e));
     r->score_seconds = seconds() - r->score_began;
+    comm_note(r->comm, "reporting", 0);
     TRY(checkpoint_unchanged(r->model->checkpoint, e));
     return gather_ranks(r, &times, e);
 }

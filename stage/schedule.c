@@ -200,6 +200,7 @@ static enum status finish(struct pipeline *p, int64_t microbatch, struct err *e)
 /* Makes a microbatch the current one of the stage. */
 static enum status begin(struct pipeline *p, int64_t microbatch, struct err *e)
 {
+    comm_note(p->q->comm, "computing microbatch", microbatch + 1);
     fill_start(p, microbatch);
     return stage_begin(p->q->stage, microbatch, p->start, windows_in(p, microbatch), e);
 }

@@ -1,0 +1,380 @@
+#include "comm/lifeline.h"
+
+#include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "comm/lifeline_private.h"
+#include "comm/thread.h"
+
+static const double beat_s = 1;
+/* A loop that took so much longer than it should says that this process was stopped itself. */
+static const double stopped_s = 3;
+/* Rank 0 is lost: rank 1 speaks at once, each further rank so much later, should it still be there. */
+static const double turn_s = 1.5, turns_max_s = 4.5;
+/* How long rank 0 waits at the end for the others to close. */
+static const double goodbye_s = 2;
+
+double lifeline_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+struct packet lifeline_packet(const struct lifeline *l, enum packet_kind kind)
+{
+    struct comm *c = l->q.comm;
+    struct packet p = {.kind = kind, .rank = c->rank};
+    const char *doing = atomic_load(&c->doing);
+
+    p.step = atomic_load(&c->step);
+    snprintf(p.doing, sizeof p.doing, "%s", doing ? doing : "starting");
+    return p;
+}
+
+/* The lock is held. A peer whose buffers are full hears nothing: its own silence will end it. */
+static int send_to(struct peer *peer, const struct packet *p)
+{
+    ssize_t n;
+
+    if (peer->fd < 0 || peer->clogged)
+        return 0;
+    n = send(peer->fd, p, sizeof *p, MSG_NOSIGNAL | MSG_DONTWAIT);
+    peer->clogged = n > 0 && n < (ssize_t)sizeof *p;
+    return n < 0 && errno != EAGAIN && errno != EINTR ? errno : 0;
+}
+
+static void send_to_all(struct lifeline *l, const struct packet *p)
+{
+    for (int i = 0; i < l->n_peers; i++)
+        send_to(&l->peer[i], p);
+}
+
+/* Tells who can be reached that the job ends, and nothing counts from here on: also a rank 0 that was
+ * only stopped, and finds the others gone when it goes on. false: it was known already. */
+static bool begin_end(struct lifeline *l, enum status code, const char *message)
+{
+    struct packet p = lifeline_packet(l, PACKET_END);
+    bool first;
+
+    p.code = (int32_t)code;
+    snprintf(p.text, sizeof p.text, "%s", message);
+    pthread_mutex_lock(&l->lock);
+    first = !l->ended;
+    l->ended = true;
+    if (first)
+        send_to_all(l, &p);
+    pthread_mutex_unlock(&l->lock);
+    return first;
+}
+
+/* Tells main, which ends the process. */
+static __attribute__((format(printf, 4, 5))) void
+report_end(struct lifeline *l, enum status code, bool speak, const char *fmt, ...)
+{
+    struct lifeline_end end = {.code = code, .speak = speak};
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(end.message, sizeof end.message, fmt, ap);
+    va_end(ap);
+    if (begin_end(l, code, end.message))
+        l->q.on_end(l->q.context, &end);
+}
+
+/* A stopped process still acknowledges, by its kernel; an unreachable one does not. */
+static bool acknowledges(int fd, double within_s)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+           info.tcpi_last_ack_recv < within_s * 1000;
+}
+
+static void explain_silence(const struct lifeline *l, const struct peer *peer, char *out,
+                            size_t size)
+{
+    if (acknowledges(peer->fd, l->q.silence / 2))
+        snprintf(out, size, "no word for %g s, its process is stopped", l->q.silence);
+    else
+        snprintf(out, size, "no word for %g s, its host cannot be reached", l->q.silence);
+}
+
+static void explain_error(int error, char *out, size_t size)
+{
+    if (error == 0 || error == ECONNRESET || error == EPIPE)
+        snprintf(out, size, "its process is gone");
+    else
+        snprintf(out, size, "its host cannot be reached (%s)", strerror(error));
+}
+
+static void lose(struct lifeline *l, struct peer *peer, const char *cause)
+{
+    struct comm *c = l->q.comm;
+    int rank = (int)(peer - l->peer);
+    char step[32] = "";
+
+    if (c->rank > 0) { /* rank 0 is lost: each in its turn */
+        double wait = turn_s * (c->rank - 1);
+
+        poll(NULL, 0, (int)(1000 * (wait < turns_max_s ? wait : turns_max_s)));
+    }
+    if (peer->step > 0)
+        snprintf(step, sizeof step, " %lld", (long long)peer->step);
+    report_end(l, ERR_INTERRUPTED, true, "rank %d of %d (%s): lost: %s, while %s%s", rank,
+               c->ranks, peer->host, cause, peer->doing, step);
+}
+
+static void take_packet(struct lifeline *l, struct peer *peer)
+{
+    struct packet *p = &peer->in;
+
+    p->doing[sizeof p->doing - 1] = p->text[sizeof p->text - 1] = '\0';
+    peer->heard = lifeline_now();
+    switch (p->kind) {
+    case PACKET_BEAT:
+        memcpy(peer->doing, p->doing, sizeof peer->doing);
+        peer->step = p->step;
+        break;
+    case PACKET_BYE:
+        peer->left = true;
+        break;
+    case PACKET_FAIL:
+        report_end(l, (enum status)p->code, true, "rank %d of %d (%s): %s", (int)(peer - l->peer),
+                   l->q.comm->ranks, peer->host, p->text);
+        break;
+    case PACKET_END:
+        report_end(l, (enum status)p->code, false, "%s", p->text);
+        break;
+    default: /* of no version that this rank knows */
+        break;
+    }
+}
+
+/* All that has come in; a broken connection is a loss. */
+static void receive_from(struct lifeline *l, struct peer *peer)
+{
+    char cause[160];
+    ssize_t n;
+
+    while ((n = recv(peer->fd, (char *)&peer->in + peer->n_in, sizeof peer->in - peer->n_in,
+                     MSG_DONTWAIT)) > 0) {
+        peer->n_in += (size_t)n;
+        if (peer->n_in == sizeof peer->in) {
+            take_packet(l, peer);
+            peer->n_in = 0;
+        }
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    explain_error(n == 0 ? 0 : errno, cause, sizeof cause);
+    if (!peer->left)
+        lose(l, peer, cause);
+    close(peer->fd);
+    peer->fd = -1;
+}
+
+static void beat(struct lifeline *l)
+{
+    struct packet p = lifeline_packet(l, PACKET_BEAT);
+
+    pthread_mutex_lock(&l->lock);
+    send_to_all(l, &p); /* a failure shows when receiving */
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void check_silence(struct lifeline *l)
+{
+    char cause[160];
+
+    for (int i = 0; i < l->n_peers; i++) {
+        struct peer *peer = &l->peer[i];
+
+        if (peer->fd < 0 || peer->left || lifeline_now() - peer->heard <= l->q.silence)
+            continue;
+        explain_silence(l, peer, cause, sizeof cause);
+        lose(l, peer, cause);
+        peer->left = true; /* should the end be known already */
+    }
+}
+
+/* Waits for words until `until`; false when the lifeline is being closed. */
+static bool await_words(struct lifeline *l, double until)
+{
+    struct pollfd *p = l->polled;
+    double left = until - lifeline_now();
+    int n;
+
+    for (int i = 0; i < l->n_peers; i++)
+        p[i] = (struct pollfd){.fd = l->peer[i].fd, .events = POLLIN};
+    p[l->n_peers] = (struct pollfd){.fd = l->wake, .events = POLLIN};
+    n = poll(p, (nfds_t)l->n_peers + 1, left > 0 ? (int)(1000 * left) + 1 : 0);
+    if (n > 0 && p[l->n_peers].revents)
+        return false;
+    for (int i = 0; n > 0 && i < l->n_peers; i++)
+        if (l->peer[i].fd >= 0 && p[i].revents)
+            receive_from(l, &l->peer[i]);
+    return true;
+}
+
+static void forgive_silence(struct lifeline *l)
+{
+    for (int i = 0; i < l->n_peers; i++)
+        l->peer[i].heard = lifeline_now();
+}
+
+/* Rank 0 closes last: a connection closed with unread words in it would take its goodbye along. */
+static void await_goodbyes(struct lifeline *l)
+{
+    double end = lifeline_now() + goodbye_s;
+    uint64_t woken;
+    int here;
+
+    if (l->q.comm->rank != 0 || read(l->wake, &woken, sizeof woken) < 0)
+        return;
+    do {
+        here = 0;
+        for (int i = 0; i < l->n_peers; i++)
+            here += l->peer[i].fd >= 0;
+    } while (here > 0 && lifeline_now() < end && await_words(l, end));
+}
+
+static void *watch(void *arg)
+{
+    struct lifeline *l = arg;
+    double due = lifeline_now();
+
+    prctl(PR_SET_NAME, "lifeline");
+    forgive_silence(l);
+    do {
+        double late = lifeline_now() - due;
+
+        if (late > stopped_s)
+            forgive_silence(l);
+        if (late >= 0) {
+            beat(l);
+            due = lifeline_now() + beat_s;
+        }
+        check_silence(l);
+    } while (await_words(l, due));
+    await_goodbyes(l);
+    return NULL;
+}
+
+static void lifeline_free(struct lifeline *l)
+{
+    for (int i = 0; i < l->n_peers; i++)
+        if (l->peer[i].fd >= 0)
+            close(l->peer[i].fd);
+    if (l->wake >= 0)
+        close(l->wake);
+    pthread_mutex_destroy(&l->lock);
+    free(l->polled);
+    free(l->peer);
+    free(l);
+}
+
+enum status lifeline_open(const struct lifeline_request *q, struct err *e)
+{
+    struct lifeline *l;
+    enum status st = OK;
+    int code, peers;
+
+    if (q->comm->ranks == 1)
+        return OK;
+    l = calloc(1, sizeof *l);
+    if (!l)
+        return fail(e, ERR_FIT, "lifeline: out of memory");
+    l->q = *q;
+    pthread_mutex_init(&l->lock, NULL);
+    l->wake = eventfd(0, EFD_CLOEXEC);
+    peers = q->comm->rank == 0 ? q->comm->ranks : 1;
+    l->peer = calloc((size_t)peers, sizeof *l->peer);
+    l->polled = calloc((size_t)peers + 1, sizeof *l->polled);
+    if (!l->peer || !l->polled || l->wake < 0) {
+        st = fail(e, ERR_FIT, "lifeline: %s", strerror(errno));
+        goto bad;
+    }
+    l->n_peers = peers;
+    for (int i = 0; i < peers; i++) {
+        l->peer[i].fd = -1;
+        strcpy(l->peer[i].doing, "starting");
+    }
+    st = lifeline_connect(l, e);
+    if (st != OK)
+        goto bad;
+    code = comm_thread_start(&l->thread, watch, l);
+    if (code != 0) {
+        st = fail(e, ERR_FIT, "lifeline: thread: %s", strerror(code));
+        goto bad;
+    }
+    q->comm->lifeline = l;
+    return OK;
+bad:
+    lifeline_free(l);
+    return st;
+}
+
+const char *lifeline_warning(const struct lifeline *l)
+{
+    return l ? l->warning : "";
+}
+
+bool lifeline_tell(struct lifeline *l, enum status code, const char *message)
+{
+    struct packet p;
+    bool told;
+
+    if (!l || l->q.comm->rank == 0)
+        return false;
+    p = lifeline_packet(l, PACKET_FAIL);
+    p.code = (int32_t)code;
+    snprintf(p.text, sizeof p.text, "%s", message);
+    pthread_mutex_lock(&l->lock);
+    /* An end that is known already has its own message. */
+    told = l->ended || (l->peer[0].fd >= 0 && !l->peer[0].left && send_to(&l->peer[0], &p) == 0);
+    l->ended = true;
+    pthread_mutex_unlock(&l->lock);
+    return told;
+}
+
+void lifeline_announce(struct lifeline *l, enum status code)
+{
+    char message[64];
+
+    if (!l)
+        return;
+    snprintf(message, sizeof message, "rank %d ended the job", l->q.comm->rank);
+    begin_end(l, code, message);
+}
+
+void lifeline_close(struct lifeline *l)
+{
+    struct packet bye;
+    uint64_t one = 1;
+
+    if (!l)
+        return;
+    bye = lifeline_packet(l, PACKET_BYE);
+    pthread_mutex_lock(&l->lock);
+    l->ended = true;
+    send_to_all(l, &bye);
+    pthread_mutex_unlock(&l->lock);
+    CHECK(write(l->wake, &one, sizeof one) == (ssize_t)sizeof one);
+    pthread_join(l->thread, NULL);
+    l->q.comm->lifeline = NULL;
+    lifeline_free(l);
+}

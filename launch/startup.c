@@ -1,0 +1,102 @@
+#include "launch/startup.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "comm/comm.h"
+#include "comm/thread.h"
+
+/* Rank 0 speaks; the others only if it should not be there. */
+static const double others_later_s = 5;
+
+struct startup {
+    double note_s, limit_s;
+    int rank; /* as the launcher says */
+    char host[64];
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool met;
+};
+
+/* Have the ranks met within so many seconds from `began`? */
+static bool met_within(struct startup *s, const struct timespec *began, double seconds)
+{
+    struct timespec until = {began->tv_sec + (time_t)(seconds + 0.5), began->tv_nsec};
+    bool met, late = false;
+
+    pthread_mutex_lock(&s->lock);
+    while (!s->met && !late)
+        late = pthread_cond_timedwait(&s->changed, &s->lock, &until) == ETIMEDOUT;
+    met = s->met;
+    pthread_mutex_unlock(&s->lock);
+    return met;
+}
+
+static void *startup_run(void *arg)
+{
+    struct startup *s = arg;
+    struct timespec began;
+
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    if (met_within(s, &began, s->note_s))
+        return NULL;
+    if (s->rank == 0)
+        fprintf(stderr, "nvfp4_ppl: rank 0 (%s): waiting for the other ranks\n", s->host);
+    if (met_within(s, &began, s->limit_s + (s->rank == 0 ? 0 : others_later_s)))
+        return NULL;
+    fprintf(stderr,
+            "nvfp4_ppl: rank %d (%s): the ranks did not meet within %g s: can all hosts reach each "
+            "other by one network? (try mpirun --mca btl_tcp_if_include SUBNET --mca "
+            "oob_tcp_if_include SUBNET)\n",
+            s->rank, s->host, s->limit_s);
+    _exit(ERR_UNAVAILABLE);
+}
+
+enum status startup_begin(double note_s, double limit_s, struct startup **out, struct err *e)
+{
+    struct startup *s = calloc(1, sizeof *s);
+    pthread_condattr_t monotonic;
+    int code;
+
+    *out = NULL;
+    if (!s)
+        return fail(e, ERR_FIT, "start-up: out of memory");
+    s->note_s = note_s;
+    s->limit_s = limit_s;
+    s->rank = comm_launched_rank();
+    if (gethostname(s->host, sizeof s->host - 1) != 0)
+        strcpy(s->host, "unknown");
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    code = comm_thread_start(&s->thread, startup_run, s);
+    if (code != 0) {
+        free(s);
+        return fail(e, ERR_FIT, "start-up: thread: %s", strerror(code));
+    }
+    *out = s;
+    return OK;
+}
+
+void startup_end(struct startup *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->met = true;
+    pthread_cond_signal(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
