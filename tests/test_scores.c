@@ -17,7 +17,6 @@ static void expect_near(const char *what, double got, double want, double relati
     EXPECT_NEAR(got, want, relative * fabs(want));
 }
 
-/* The perplexities of words and bytes hold their counts, which must be lm-eval's, too. */
 static void check_rolling(const cJSON *want, const cJSON *got)
 {
     const cJSON *document;
@@ -27,11 +26,13 @@ static void check_rolling(const cJSON *want, const cJSON *got)
         sum -= document->valuedouble;
     expect_near("sum of nll", json_number(got, "mean_nll") * json_number(got, "tokens"), sum,
                 TOLERANCE_ROLLING);
+    EXPECT(json_number(got, "words") == json_number(want, "words_lm_eval"));
+    EXPECT(json_number(got, "bytes") == json_number(want, "bytes"));
     expect_near("bits per byte", json_number(got, "bits_per_byte"),
                 json_number(want, "bits_per_byte"), TOLERANCE_ROLLING);
-    expect_near("log of word perplexity", log(json_number(got, "word_ppl")),
+    expect_near("log of word perplexity", log(json_number(got, "word_perplexity")),
                 log(json_number(want, "word_perplexity")), TOLERANCE_ROLLING);
-    expect_near("log of byte perplexity", log(json_number(got, "byte_ppl")),
+    expect_near("log of byte perplexity", log(json_number(got, "byte_perplexity")),
                 log(json_number(want, "byte_perplexity")), TOLERANCE_ROLLING);
 }
 
