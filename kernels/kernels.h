@@ -92,6 +92,9 @@ struct kernels {
     /* "avx512, 2 threads" or "NVIDIA H200, 0000:1b:00.0": for the report. Owned by d. */
     const char *(*describe)(const struct device *d);
     const char *(*isa)(const struct device *d); /* "avx512"; cuda: "sm_90" */
+    /* Name of the order in which sums run: devices with the same one give the same numbers. NULL:
+     * as many as there are isa. */
+    const char *(*sums)(const struct device *d);
     int (*threads)(const struct device *d);
 
     enum status (*arena)(struct device *d, size_t bytes, void **base, struct err *e); /* once */

@@ -7,10 +7,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "launch/folder_lock.h"
 #include "launch/plan_report.h"
 #include "launch/progress.h"
 #include "launch/result.h"
+#include "launch/resume.h"
 #include "launch/status.h"
+#include "launch/ticker.h"
 #include "launch/version.h"
 #include "loader/npy.h"
 #include "spec/size.h"
@@ -19,16 +22,25 @@ struct evaluation {
     const struct options *o;
     const struct spec *spec;
     struct comm *comm;
+    evaluate_give_up *give_up;
+    void *context;
+    struct folder_lock *folder;
     struct status_file *status;
     struct run_status now;    /* what status.json says */
-    time_t status_written;
+    double status_written;
+    bool status_warned;
+    struct ticker *ticker;    /* rank 0 with a folder: keeps the journal and status.json */
     struct progress progress;
     struct report_model *report; /* [n_models] of the results, for the report */
     struct result *result;       /* [n_models] */
     int done;                 /* models that are complete */
-    pthread_mutex_t lock;     /* guards `running`, `done` and the outputs */
+    pthread_mutex_t lock;     /* guards `running`, `resume`, `done`, `now` and the outputs */
     struct run *running;      /* rank 0: scoring now, may be interrupted */
+    struct resume *resume;    /* rank 0: the journal of `running` */
 };
+
+/* Seconds. Windows that finish within TICK_LEAST share one sync of the journal. */
+static const double TICK_LEAST = 0.05, TICK_MOST = 5, STATUS_LEAST = 1;
 
 static bool is_root(const struct evaluation *v)
 {
@@ -41,17 +53,80 @@ static FILE *table_stream(const struct evaluation *v)
     return v->o->json && strcmp(v->o->json, "-") == 0 ? stderr : stdout;
 }
 
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* status.json is for whoever looks from outside: not being able to write it does not end a run. The
+ * lock is held. */
+static void write_status(struct evaluation *v)
+{
+    struct err ignored;
+
+    if (status_write(v->status, &v->now, &ignored) != OK && !v->status_warned) {
+        fprintf(stderr, "nvfp4_ppl: warning: %s\n", ignored.msg);
+        v->status_warned = true;
+    }
+    v->status_written = seconds();
+}
+
+static void enter_phase(struct evaluation *v, const char *phase)
+{
+    pthread_mutex_lock(&v->lock);
+    v->now.phase = phase;
+    write_status(v);
+    pthread_mutex_unlock(&v->lock);
+}
+
+/* What was scored goes to the disk, and is counted in status.json once it is there. The lock is
+ * held. */
+static enum status keep(struct evaluation *v, struct err *e)
+{
+    struct totals t;
+
+    if (!v->running)
+        return OK;
+    t = score_running(v->running->score);
+    TRY(resume_keep(v->resume, e));
+    v->now.windows_done = t.windows;
+    v->now.tokens = t.tokens;
+    v->now.ppl = t.ppl;
+    return OK;
+}
+
+static void on_tick(void *context)
+{
+    struct evaluation *v = context;
+    struct err e = {.code = OK};
+    enum status st;
+
+    pthread_mutex_lock(&v->lock);
+    st = keep(v, &e);
+    if (st == OK && seconds() - v->status_written >= STATUS_LEAST)
+        write_status(v);
+    pthread_mutex_unlock(&v->lock);
+    if (st != OK)
+        v->give_up(v->context, &e);
+}
+
 static enum status open_folder(struct evaluation *v, struct err *e)
 {
     if (!v->spec->out || !is_root(v))
         return OK;
     if (mkdir(v->spec->out, 0777) != 0 && errno != EEXIST)
         return fail(e, ERR_OUTPUT, "%s: cannot make the folder: %s", v->spec->out, strerror(errno));
-    return status_open(v->spec->out, &v->status, e);
+    TRY(folder_lock_take(v->spec->out, &v->folder, e));
+    TRY(status_open(v->spec->out, &v->status, e));
+    return ticker_start(on_tick, v, TICK_LEAST, TICK_MOST, &v->ticker, e);
 }
 
 enum status evaluate_open(const struct options *o, const struct spec *spec, struct comm *comm,
-                          struct evaluation **out, struct err *e)
+                          evaluate_give_up *give_up, void *context, struct evaluation **out,
+                          struct err *e)
 {
     struct evaluation *v = calloc(1, sizeof *v);
     enum status st;
@@ -61,6 +136,8 @@ enum status evaluate_open(const struct options *o, const struct spec *spec, stru
     v->o = o;
     v->spec = spec;
     v->comm = comm;
+    v->give_up = give_up;
+    v->context = context;
     v->now = (struct run_status){.state = RUN_RUNNING, .phase = "start", .ppl = NAN,
                                  .models = spec->n_models};
     pthread_mutex_init(&v->lock, NULL);
@@ -79,29 +156,15 @@ void evaluate_close(struct evaluation *v)
 {
     if (!v)
         return;
+    ticker_stop(v->ticker);
     for (int i = 0; v->result && i < v->spec->n_models; i++)
         result_free(&v->result[i]);
     free(v->result);
     free(v->report);
     status_close(v->status);
+    folder_lock_release(v->folder);
     pthread_mutex_destroy(&v->lock);
     free(v);
-}
-
-/* status.json is for whoever looks from outside: not being able to write it does not end a run. */
-static void write_status(struct evaluation *v)
-{
-    struct err ignored;
-
-    if (status_write(v->status, &v->now, &ignored) != OK)
-        fprintf(stderr, "nvfp4_ppl: warning: %s\n", ignored.msg);
-    v->status_written = time(NULL);
-}
-
-static void enter_phase(struct evaluation *v, const char *phase)
-{
-    v->now.phase = phase;
-    write_status(v);
 }
 
 static void note(const struct evaluation *v, const char *what, const char *text)
@@ -116,11 +179,7 @@ static void on_score(void *context, struct score *score)
     struct totals t = score_running(score);
 
     progress_update(&v->progress, t.windows, t.tokens, t.sum_nll);
-    v->now.windows_done = t.windows;
-    v->now.tokens = t.tokens;
-    v->now.ppl = t.ppl;
-    if (time(NULL) - v->status_written >= 2)
-        write_status(v);
+    ticker_ask(v->ticker);
 }
 
 /* "x.npy" of one model; of several "x.LABEL.npy". */
@@ -150,7 +209,7 @@ static enum status write_nll(const struct evaluation *v, const struct run *r, co
     if (!given)
         return OK;
     nll_path(v, r, given, path, sizeof path);
-    return npy_write_f64(path, score_table(r->score), r->windows->count,
+    return npy_write_f64(path, score_table(r->score), r->windows->all,
                          windows_columns(r->windows), e);
 }
 
@@ -198,6 +257,8 @@ void evaluate_interrupt(struct evaluation *v, const char *why)
 
     pthread_mutex_lock(&v->lock);
     progress_end(&v->progress);
+    if (keep(v, &e) != OK)
+        fprintf(stderr, "nvfp4_ppl: warning: %s\n", e.msg);
     if (v->running) {
         st = publish(v, v->running, why, &e);
         v->done += st == OK;
@@ -215,13 +276,19 @@ void evaluate_interrupt(struct evaluation *v, const char *why)
 
 void evaluate_failed(struct evaluation *v, int code, const char *reason)
 {
+    struct err ignored;
+
     if (!is_root(v))
         return;
+    pthread_mutex_lock(&v->lock);
     progress_end(&v->progress);
+    if (keep(v, &ignored) != OK && code == OK)
+        code = ignored.code;
     v->now.state = RUN_FAILED;
     v->now.reason = reason;
     v->now.exit_code = code;
     write_status(v);
+    pthread_mutex_unlock(&v->lock);
 }
 
 static void print_notes(const struct evaluation *v, const struct run *r)
@@ -233,7 +300,7 @@ static void print_notes(const struct evaluation *v, const struct run *r)
 /* Peaks against the plan: an excess is a failure when asked for, else a warning. */
 static enum status check_memory(const struct evaluation *v, const struct run *r, struct err *e)
 {
-    for (int i = 0; i < r->plan->ranks; i++) {
+    for (int i = 0; r->rank && i < r->plan->ranks; i++) {
         char peak[SIZE_TEXT], planned[SIZE_TEXT];
 
         if (r->rank[i].peak <= r->plan->rank[i].total)
@@ -267,15 +334,45 @@ static enum status conclude(struct evaluation *v, struct run *r, struct err *bad
     enum status st;
 
     pthread_mutex_lock(&v->lock);
-    v->running = NULL;
     progress_end(&v->progress);
-    st = publish(v, r, NULL, e);
+    st = keep(v, e);
     if (st == OK)
+        st = publish(v, r, NULL, e);
+    if (st == OK) {
+        v->running = NULL;
         v->done++;
+    }
     pthread_mutex_unlock(&v->lock);
     if (st == OK && judge(v, r, &verdict) != OK && bad->code == OK)
         *bad = verdict;
     return st;
+}
+
+/* What earlier runs left of this model; sets the windows that are to be run. */
+static enum status restore(struct evaluation *v, struct run *r, struct err *e)
+{
+    struct resume *x;
+    struct totals t;
+
+    TRY(run_device(r, e));
+    TRY(resume_open(r, v->spec->out, v->now.model - 1, v->spec->n_models, v->o->restart, &x, e));
+    r->restored = resume_windows(x);
+    if (resume_cut(x) > 0)
+        fprintf(stderr, "nvfp4_ppl: %s: journal: %lld bytes of an unfinished record were cut off\n",
+                r->choice->label, (long long)resume_cut(x));
+    if (r->restored > 0)
+        fprintf(stderr, "nvfp4_ppl: %s: %lld of %lld windows are in the journal already\n",
+                r->choice->label, (long long)r->restored, (long long)r->windows->all);
+    t = r->score ? score_running(r->score) : (struct totals){.ppl = NAN};
+    pthread_mutex_lock(&v->lock);
+    v->resume = x;
+    v->now.resumable = x != NULL;
+    v->now.windows = r->windows->all;
+    v->now.windows_done = t.windows;
+    v->now.tokens = t.tokens;
+    v->now.ppl = t.ppl;
+    pthread_mutex_unlock(&v->lock);
+    return OK;
 }
 
 /* Plan and weights: up to here ranks agree on failures. */
@@ -291,16 +388,30 @@ static enum status prepare(struct evaluation *v, struct run *r, struct err *e)
     return run_load(r, NULL, NULL, e);
 }
 
-static enum status score(struct evaluation *v, struct run *r, struct err *e)
+/* From now on what is scored is kept, and may be interrupted. */
+static void begin(struct evaluation *v, struct run *r)
 {
-    v->now.windows = r->windows->count;
-    v->now.windows_done = 0;
-    if (is_root(v)) {
-        progress_begin(&v->progress, stderr, r->choice->label, r->windows->count, v->o->quiet);
-        pthread_mutex_lock(&v->lock);
-        v->running = r;
-        pthread_mutex_unlock(&v->lock);
-    }
+    struct totals t = score_running(r->score);
+
+    progress_begin(&v->progress, stderr, r->choice->label, r->windows->all, v->o->quiet);
+    progress_skip(&v->progress, t.windows, t.tokens);
+    pthread_mutex_lock(&v->lock);
+    v->running = r;
+    pthread_mutex_unlock(&v->lock);
+}
+
+/* Every window that is left; where none is, there is nothing to plan and load. */
+static enum status compute(struct evaluation *v, struct run *r, bool *agreed, struct err *e)
+{
+    bool left = r->windows->count > 0;
+
+    if (left)
+        TRY(prepare(v, r, e));
+    if (is_root(v))
+        begin(v, r);
+    if (!left)
+        return OK;
+    *agreed = false;
     enter_phase(v, "compute");
     return run_score(r, is_root(v) ? on_score : NULL, v, e);
 }
@@ -312,25 +423,34 @@ static enum status evaluate_model(struct evaluation *v, int i, bool *agreed, str
     struct run *r = NULL;
     enum status st;
 
+    pthread_mutex_lock(&v->lock);
     v->now.label = v->spec->model[i].label;
     v->now.model = i + 1;
+    v->now.windows = v->now.windows_done = v->now.tokens = 0;
+    v->now.ppl = NAN;
+    pthread_mutex_unlock(&v->lock);
     enter_phase(v, "open");
     *agreed = true;
     st = run_open(v->spec, i, v->comm, v->o->data_dir, &r, e);
     if (st == OK)
-        st = prepare(v, r, e);
-    if (st == OK) {
-        *agreed = false;
-        st = score(v, r, e);
-    }
-    if (st == OK && is_root(v))
+        st = restore(v, r, e);
+    if (st == OK)
+        st = compute(v, r, agreed, e);
+    if (st == OK && is_root(v)) {
+        *agreed = false; /* the others are past this model */
         st = conclude(v, r, bad, e);
-    if (st == OK || *agreed)
-        run_close(r); /* else transfers may be under way into it: the job ends as it is */
+    }
+    if (st != OK && !*agreed)
+        return st; /* transfers may be under way into the run: the job ends as it is */
+    pthread_mutex_lock(&v->lock);
+    resume_close(v->resume);
+    v->resume = NULL;
+    pthread_mutex_unlock(&v->lock);
+    run_close(r);
     return st;
 }
 
-enum status evaluate_run(struct evaluation *v, bool *agreed, struct err *e)
+static enum status evaluate_all(struct evaluation *v, bool *agreed, struct err *e)
 {
     struct err bad = {.code = OK};
     enum status st = OK;
@@ -346,6 +466,7 @@ enum status evaluate_run(struct evaluation *v, bool *agreed, struct err *e)
         st = write_json(v, v->done, true, e);
         if (st == OK)
             report_print_comparison(&all, table_stream(v));
+        v->now.resumable = v->now.resumable && st != OK; /* else nothing is left to compute */
         pthread_mutex_unlock(&v->lock);
         if (st == OK && bad.code != OK) {
             *e = bad;
@@ -357,5 +478,15 @@ enum status evaluate_run(struct evaluation *v, bool *agreed, struct err *e)
         v->now.state = RUN_COMPLETE;
         enter_phase(v, "end");
     }
+    return st;
+}
+
+enum status evaluate_run(struct evaluation *v, bool *agreed, struct err *e)
+{
+    enum status st = evaluate_all(v, agreed, e);
+
+    /* It must not meet a failure of its own while main ends the job. */
+    ticker_stop(v->ticker);
+    v->ticker = NULL;
     return st;
 }

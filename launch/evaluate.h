@@ -10,13 +10,18 @@
 
 struct evaluation;
 
+/* Where a failure goes that a thread of the evaluation's own meets (the journal cannot be written):
+ * it ends the job. */
+typedef void evaluate_give_up(void *context, const struct err *e);
+
 MUST_USE enum status evaluate_open(const struct options *o, const struct spec *spec,
-                                   struct comm *comm, struct evaluation **out, struct err *e);
+                                   struct comm *comm, evaluate_give_up *give_up, void *context,
+                                   struct evaluation **out, struct err *e);
 /* Every rank. *agreed: a failure is the same on all ranks (else only this one knows of it). */
 MUST_USE enum status evaluate_run(struct evaluation *v, bool *agreed, struct err *e);
-/* Rank 0: outputs of what there is, marked partial because of `why`. The caller ends the job next. */
+/* Rank 0: the journal and outputs of what there is, marked partial because of `why`. The caller ends the job next. */
 void evaluate_interrupt(struct evaluation *v, const char *why);
-/* Rank 0: the run has failed with `code`; status.json says so. */
+/* Rank 0: the run has failed with `code`; the journal has what was scored, status.json says why. */
 void evaluate_failed(struct evaluation *v, int code, const char *reason);
 void evaluate_close(struct evaluation *v);
 

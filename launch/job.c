@@ -35,9 +35,12 @@ enum status job_agree(struct comm *c, enum status mine, struct err *e)
 }
 
 /* Large arrays travel in pieces, so that one stall limit is enough for each. */
-static enum status share_array(struct comm *c, void *data, size_t bytes, struct err *e)
+enum status job_share_bytes(struct comm *c, void *data, size_t bytes, struct err *e)
 {
     enum { PIECE = 16 << 20 };
+
+    if (c->ranks == 1)
+        return OK;
 
     for (size_t at = 0; at < bytes; at += PIECE)
         TRY(c->ops->broadcast(c, 0, (char *)data + at, bytes - at < PIECE ? bytes - at : PIECE, e));
@@ -66,8 +69,8 @@ enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err 
         }
         *corpus = mine;
     }
-    TRY(share_array(c, mine->ids, (size_t)head.n * sizeof *mine->ids, e));
-    return share_array(c, mine->doc, ((size_t)head.n_docs + 1) * sizeof *mine->doc, e);
+    TRY(job_share_bytes(c, mine->ids, (size_t)head.n * sizeof *mine->ids, e));
+    return job_share_bytes(c, mine->doc, ((size_t)head.n_docs + 1) * sizeof *mine->doc, e);
 }
 
 enum status job_share_caps(struct comm *c, const struct spec_caps *caps, uint64_t free_bytes,

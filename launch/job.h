@@ -16,6 +16,9 @@ MUST_USE enum status job_agree(struct comm *c, enum status mine, struct err *e);
 /* Rank 0's corpus on every rank; allocates *corpus elsewhere (corpus_free frees it). */
 MUST_USE enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err *e);
 
+/* Rank 0's bytes on every rank. */
+MUST_USE enum status job_share_bytes(struct comm *c, void *data, size_t bytes, struct err *e);
+
 /* The cap of every rank: the spec's, or what is free. free_bytes: what this rank's device has.
  * Fills cap[ranks] the same everywhere. */
 MUST_USE enum status job_share_caps(struct comm *c, const struct spec_caps *caps,

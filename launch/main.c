@@ -112,6 +112,38 @@ static void on_signal(const char *name, void *context)
     end_all(a, ERR_INTERRUPTED);
 }
 
+/* A failure that all ranks know of: rank 0 has printed it and ends the job, the others wait for that.
+ * Exits of their own, one after another, would have the launcher add a page of its own words. */
+static void end_together(struct app *a, int code)
+{
+    if (a->comm->rank != 0)
+        pause_for(10);
+    end_all(a, code);
+}
+
+/* One line, once per job; ends the job where there are other ranks. */
+static void report_failure(struct app *a, bool agreed, enum status code, const struct err *e)
+{
+    if (a->evaluation)
+        evaluate_failed(a->evaluation, code, e->msg);
+    if (!agreed && a->comm && a->comm->ranks > 1)
+        fail_alone(a, code, e->msg);
+    if (!a->comm || a->comm->rank == 0)
+        fprintf(stderr, "nvfp4_ppl: %s\n", e->msg);
+    if (a->comm && a->comm->ranks > 1)
+        end_together(a, code);
+}
+
+/* In a thread of the evaluation: only rank 0 has one, and only it knows of the failure. */
+static void on_failure(void *context, const struct err *e)
+{
+    struct app *a = context;
+
+    pthread_mutex_lock(&a->lock);
+    report_failure(a, false, e->code, e);
+    end_all(a, e->code);
+}
+
 static void set_comm(struct app *a, struct comm *c)
 {
     pthread_mutex_lock(&a->lock);
@@ -184,7 +216,8 @@ static enum status with_spec(struct app *a, bool *agreed, struct err *e)
     print_ignored(a);
     if (a->options.task == TASK_PLAN)
         return a->comm->rank == 0 ? task_plan(&a->options, a->spec, a->comm->ranks, e) : OK;
-    TRY(job_agree(a->comm, evaluate_open(&a->options, a->spec, a->comm, &v, e), e));
+    TRY(job_agree(a->comm, evaluate_open(&a->options, a->spec, a->comm, on_failure, a, &v, e),
+                  e));
     pthread_mutex_lock(&a->lock);
     a->evaluation = v;
     pthread_mutex_unlock(&a->lock);
@@ -208,28 +241,6 @@ static enum status run(struct app *a, int argc, char **argv, bool *agreed, struc
     else
         version_print(stdout);
     return OK;
-}
-
-/* A failure that all ranks know of: rank 0 has printed it and ends the job, the others wait for that.
- * Exits of their own, one after another, would have the launcher add a page of its own words. */
-static void end_together(struct app *a, int code)
-{
-    if (a->comm->rank != 0)
-        pause_for(10);
-    end_all(a, code);
-}
-
-/* One line, once per job; ends the job where there are other ranks. */
-static void report_failure(struct app *a, bool agreed, enum status code, const struct err *e)
-{
-    if (a->evaluation)
-        evaluate_failed(a->evaluation, code, e->msg);
-    if (!agreed && a->comm && a->comm->ranks > 1)
-        fail_alone(a, code, e->msg);
-    if (!a->comm || a->comm->rank == 0)
-        fprintf(stderr, "nvfp4_ppl: %s\n", e->msg);
-    if (a->comm && a->comm->ranks > 1)
-        end_together(a, code);
 }
 
 int main(int argc, char **argv)

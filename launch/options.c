@@ -43,6 +43,8 @@ static const struct option table[] = {
     {"nll", 0, "FILE.npy", "writes the nll of every token: [windows, eval_len - 1]",
      .form = FORM_VALUE, FIELD(nll)},
     {"out", 0, "DIR", "folder of the run; with --tokenize: the .npy of ids", .form = FORM_OUT},
+    {"restart", 0, NULL, "begins anew; the journal in the run's folder is put aside",
+     .form = FORM_FLAG, FIELD(restart)},
     {"isa", 0, "NAME", "variant of the CPU backend", .form = FORM_KEY},
     {"threads", 0, "N", "threads of a CPU rank", .form = FORM_KEY},
     {"backend", 0, "NAME", "auto | cpu | cuda", .form = FORM_KEY},
@@ -269,6 +271,8 @@ static enum status finish(struct reader *r, struct err *e)
         if (r->out)
             TRY(add_key(r, "out", r->out, e));
     }
+    if (o->restart && (o->task != TASK_RUN))
+        return fail(e, ERR_USAGE, "command line: --restart: want a run, not --plan or --tokenize");
     if (o->ranks && o->task != TASK_PLAN)
         return fail(e, ERR_USAGE,
                     "command line: --ranks: want --plan beside it (a run has the ranks that mpirun "

@@ -25,6 +25,7 @@ struct options {
     const char *nll;      /* .npy */
     int ranks;            /* of --plan; 0 = those of the job */
     bool strict_memory;   /* a peak above the plan is a failure */
+    bool restart;         /* put the journal aside, begin anew */
     bool quiet;           /* no progress */
 
     /* TASK_TOKENIZE */

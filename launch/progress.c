@@ -32,6 +32,12 @@ void progress_begin(struct progress *p, FILE *out, const char *label, int64_t wi
     p->began_s = p->printed_s = now();
 }
 
+void progress_skip(struct progress *p, int64_t windows, int64_t tokens)
+{
+    p->before_windows = windows;
+    p->before_tokens = tokens;
+}
+
 /* "0:41:10", or "-" when it is not known. */
 static const char *format_eta(double seconds, char *text, size_t size)
 {
@@ -66,6 +72,7 @@ static void write_line(struct progress *p, const char *line)
 
 void progress_update(struct progress *p, int64_t windows_done, int64_t tokens, double sum_nll)
 {
+    int64_t fresh = windows_done - p->before_windows;
     double at, elapsed;
     char line[320], eta[32];
 
@@ -76,14 +83,12 @@ void progress_update(struct progress *p, int64_t windows_done, int64_t tokens, d
         return;
     p->printed_s = at;
     elapsed = at - p->began_s;
-    format_eta(windows_done > 0
-                   ? elapsed * (double)(p->windows - windows_done) / (double)windows_done
-                   : -1,
-               eta, sizeof eta);
+    format_eta(fresh > 0 ? elapsed * (double)(p->windows - windows_done) / (double)fresh : -1, eta,
+               sizeof eta);
     snprintf(line, sizeof line,
              "%s: window %" PRId64 " of %" PRId64 ", ppl %.4f, %.1f tokens/s, %s left", p->label,
              windows_done, p->windows, tokens > 0 ? exp(sum_nll / (double)tokens) : NAN,
-             elapsed > 0 ? (double)tokens / elapsed : 0.0, eta);
+             elapsed > 0 ? (double)(tokens - p->before_tokens) / elapsed : 0.0, eta);
     write_line(p, line);
 }
 

@@ -19,10 +19,13 @@ struct progress {
     bool quiet, terminal;
     double interval_s; /* between lines; set by begin, may be changed */
     double began_s, printed_s;
+    int64_t before_windows, before_tokens; /* not of this run: they took no time of it */
     bool drawn; /* an unfinished line stands on the terminal */
 };
 
 void progress_begin(struct progress *p, FILE *out, const char *label, int64_t windows, bool quiet);
+/* Right after begin: what is done already. */
+void progress_skip(struct progress *p, int64_t windows, int64_t tokens);
 /* So far: windows done, tokens scored in them, the sum of their nll. Cheap when nothing is due; the
  * last window is always shown. */
 void progress_update(struct progress *p, int64_t windows_done, int64_t tokens, double sum_nll);

@@ -81,6 +81,11 @@ static void print_conditions(const struct report_model *m, FILE *out)
     print_row(out, "scored");
     fprintf(out, "%" PRId64 " tokens in %" PRId64 " windows: ", m->tokens, m->windows);
     fprintf(out, "score %s, eval_len %d, eval_stride %d\n", m->score, m->eval_len, m->eval_stride);
+    if (m->windows_restored > 0) {
+        print_row(out, "resumed");
+        fprintf(out, "%" PRId64 " of the windows were computed by earlier runs\n",
+                m->windows_restored);
+    }
     print_row(out, "text");
     fprintf(out, "%" PRId64 " ids, SHA-256 %.*s..., BOS %s\n", m->ids, SHORT_SHA, m->ids_sha256,
             m->bos);
@@ -149,7 +154,8 @@ void report_print_model(const struct report_model *m, FILE *out)
     putc('\n', out);
     print_result(m, out);
     print_conditions(m, out);
-    print_ranks(m, out);
+    if (m->n_ranks > 0)
+        print_ranks(m, out);
 }
 
 /* What two perplexities must share to be compared. */

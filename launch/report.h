@@ -36,6 +36,7 @@ struct report_model {
     double se_iid, se_block;
     int64_t tokens;                /* scored */
     int64_t windows, windows_all;  /* scored; of a complete run */
+    int64_t windows_restored;      /* of those scored: from the journal, not computed by this run */
     int64_t nonfinite;             /* tokens */
     double word_perplexity, byte_perplexity, bits_per_byte; /* score rolling; NaN elsewhere */
     int64_t words, bytes;          /* of the texts behind these */
@@ -64,7 +65,7 @@ void report_print_comparison(const struct report *r, FILE *out);
 
 /* "layers" of a rank are [first, last], both included; [] = none. */
 void report_print_json(const struct report *r, FILE *out);
-/* To a file; "-" is stdout. */
+/* To a file, which is replaced as a whole; "-" is stdout. */
 MUST_USE enum status report_write_json(const struct report *r, const char *path, struct err *e);
 
 #endif

@@ -2,8 +2,11 @@
 #include "launch/report.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "launch/json_write.h"
 
@@ -46,6 +49,7 @@ static void write_numbers(struct json_writer *w, const struct report_model *m)
     json_write_int(w, "tokens", m->tokens);
     json_write_int(w, "windows", m->windows);
     json_write_int(w, "windows_all", m->windows_all);
+    json_write_int(w, "windows_restored", m->windows_restored);
     json_write_double(w, "se_iid", m->se_iid);
     json_write_double(w, "se_block", m->se_block);
     json_write_int(w, "nonfinite", m->nonfinite);
@@ -103,21 +107,51 @@ void report_print_json(const struct report *r, FILE *out)
     json_write_end(&w, '}');
 }
 
-enum status report_write_json(const struct report *r, const char *path, struct err *e)
+static enum status print_and_close(const struct report *r, FILE *out, const char *path,
+                                   struct err *e)
 {
-    bool to_stdout = strcmp(path, "-") == 0;
-    const char *name = to_stdout ? "stdout" : path;
-    FILE *out = to_stdout ? stdout : fopen(path, "we");
     bool good;
 
-    if (!out)
-        return fail(e, ERR_OUTPUT, "%s: %s", name, strerror(errno));
     errno = 0;
     report_print_json(r, out);
     good = fflush(out) == 0 && !ferror(out);
-    if (!to_stdout && fclose(out) != 0)
+    if (good && fsync(fileno(out)) != 0 && errno != EINVAL && errno != ENOTSUP)
         good = false;
-    if (!good)
-        return fail(e, ERR_IO, "%s: %s", name, errno ? strerror(errno) : "write error");
-    return OK;
+    if (out != stdout && fclose(out) != 0)
+        good = false;
+    return good ? OK
+                : fail(e, ERR_IO, "%s: %s", path, errno ? strerror(errno) : "write error");
+}
+
+/* A plain file is written beside its name and renamed; a device or pipe is written to. */
+static enum status write_file(const struct report *r, const char *path, struct err *e)
+{
+    char beside[PATH_MAX];
+    const char *name = beside;
+    struct stat s;
+    enum status st;
+    FILE *out;
+
+    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode))
+        name = path;
+    else if (snprintf(beside, sizeof beside, "%s.tmp", path) >= PATH_MAX)
+        return fail(e, ERR_OUTPUT, "%.200s...: the path is too long", path);
+    out = fopen(name, "we");
+    if (!out)
+        return fail(e, ERR_OUTPUT, "%s: %s", path, strerror(errno));
+    st = print_and_close(r, out, path, e);
+    if (name == path)
+        return st;
+    if (st == OK && rename(beside, path) != 0)
+        st = fail(e, ERR_OUTPUT, "%s: %s", path, strerror(errno));
+    if (st != OK)
+        unlink(beside);
+    return st;
+}
+
+enum status report_write_json(const struct report *r, const char *path, struct err *e)
+{
+    if (strcmp(path, "-") == 0)
+        return print_and_close(r, stdout, "stdout", e);
+    return write_file(r, path, e);
 }

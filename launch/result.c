@@ -26,6 +26,12 @@ static struct report_rank rank_report(const struct run *r, int i)
     return out;
 }
 
+/* None where the journal had everything already. */
+static int planned_ranks(const struct run *r)
+{
+    return r->plan ? r->plan->ranks : 0;
+}
+
 /* The variants that took part, each once: "avx512", or "avx512+avx2". */
 static void join_isa(const struct run *r, char *out, size_t size)
 {
@@ -39,8 +45,8 @@ static void join_isa(const struct run *r, char *out, size_t size)
 static void fill_rolling(const struct run *r, const struct totals *t, struct report_model *m)
 {
     double bytes = (double)r->corpus->bytes, words = (double)r->corpus->words;
-    bool whole = r->windows->score == SCORE_ROLLING && t->windows == r->windows->count &&
-                 r->windows->count == r->windows->before[r->corpus->n_docs] && bytes > 0;
+    bool whole = r->windows->score == SCORE_ROLLING && t->windows == r->windows->all &&
+                 r->windows->all == r->windows->before[r->corpus->n_docs] && bytes > 0;
 
     m->word_perplexity = whole ? exp(t->sum_nll / words) : NAN;
     m->byte_perplexity = whole ? exp(t->sum_nll / bytes) : NAN;
@@ -52,7 +58,8 @@ static void fill_rolling(const struct run *r, const struct totals *t, struct rep
 static void fill_totals(const struct run *r, const struct totals *t, struct report_model *m)
 {
     m->windows = t->windows;
-    m->windows_all = r->windows->count;
+    m->windows_all = r->windows->all;
+    m->windows_restored = r->restored;
     m->tokens = t->tokens;
     m->nonfinite = t->nonfinite;
     m->ppl = t->ppl;
@@ -80,12 +87,13 @@ enum status result_make(const struct run *r, const char *partial, struct result 
                         struct err *e)
 {
     const struct spec_data *d = &r->spec->data;
+    int ranks = planned_ranks(r);
 
     memset(out, 0, sizeof *out);
-    out->rank = calloc((size_t)r->plan->ranks, sizeof *out->rank);
+    out->rank = calloc((size_t)ranks + 1, sizeof *out->rank);
     if (!out->rank)
         return fail(e, ERR_FIT, "no memory for the result");
-    for (int i = 0; i < r->plan->ranks; i++)
+    for (int i = 0; i < ranks; i++)
         out->rank[i] = rank_report(r, i);
     join_isa(r, out->isa, sizeof out->isa);
     snprintf(out->ids_sha256, sizeof out->ids_sha256, "%s", r->corpus->ids_sha256);
@@ -109,8 +117,8 @@ enum status result_make(const struct run *r, const char *partial, struct result 
                                         .ids_sha256 = out->ids_sha256,
                                         .config_sha256 = out->config_sha256,
                                         .weights_fingerprint = out->fingerprint,
-                                        .seconds = longest(out->rank, r->plan->ranks),
-                                        .n_ranks = r->plan->ranks,
+                                        .seconds = longest(out->rank, ranks),
+                                        .n_ranks = ranks,
                                         .rank = out->rank};
     fill_totals(r, &out->totals, &out->report);
     fill_rolling(r, &out->totals, &out->report);
@@ -123,26 +131,33 @@ void result_free(struct result *r)
     *r = (struct result){0};
 }
 
-/* The earliest layer that any rank saw in the microbatch of the first bad window. */
-static int first_bad_layer(const struct result *res, const struct run *r, int *rank)
+/* The earliest layer that any rank saw in the microbatch of the first bad window; false when that
+ * window was computed by an earlier run. */
+static bool first_bad_layer(const struct result *res, const struct run *r, int *rank, int *layer)
 {
-    int64_t microbatch = res->totals.bad_window / r->plan->microbatch;
+    int64_t place = windows_place(r->windows, res->totals.bad_window), microbatch;
 
+    *rank = *layer = -1;
+    if (place < 0)
+        return false;
+    microbatch = place / r->plan->microbatch;
     for (int i = 0; r->rank && i < r->plan->ranks; i++)
         if (r->rank[i].fault.microbatch == microbatch) {
             *rank = i;
-            return r->rank[i].fault.layer;
+            *layer = r->rank[i].fault.layer;
+            break;
         }
-    *rank = -1;
-    return -1;
+    return true;
 }
 
 void result_fault(const struct result *res, const struct run *r, char *out, size_t size)
 {
-    int rank, layer = first_bad_layer(res, r, &rank);
+    int rank, layer;
     char where[64] = "hidden states are finite: it is the head";
 
-    if (rank >= 0 && layer >= 0)
+    if (!first_bad_layer(res, r, &rank, &layer))
+        snprintf(where, sizeof where, "computed by an earlier run: it is in the journal");
+    else if (rank >= 0 && layer >= 0)
         snprintf(where, sizeof where, "hidden states first in layer %d, rank %d", layer, rank);
     else if (rank >= 0)
         snprintf(where, sizeof where, "hidden states already in the embedding, rank %d", rank);

@@ -221,13 +221,17 @@ static enum status share_threads(struct run *r, struct err *e)
     return st;
 }
 
+enum status run_device(struct run *r, struct err *e)
+{
+    TRY(job_agree(r->comm, open_device(r, e), e));
+    return share_threads(r, e);
+}
+
 enum status run_plan(struct run *r, struct err *e)
 {
     uint64_t free_bytes = job_free_memory(r->comm->local_ranks);
 
     comm_note(r->comm, "planning", 0);
-    TRY(job_agree(r->comm, open_device(r, e), e));
-    TRY(share_threads(r, e));
     r->cap = calloc((size_t)r->comm->ranks, sizeof *r->cap);
     if (!r->cap)
         return fail(e, ERR_FIT, "no memory for the caps of %d ranks", r->comm->ranks);
@@ -269,12 +273,16 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
                               .on_load = on_load,
                               .context = context};
     double before = seconds();
-    enum status st;
+    enum status st = OK;
 
     comm_note(r->comm, "loading", 0);
     job_reset_peak();
     r->resident = job_resident_bytes();
-    st = r->comm->rank == 0 ? score_open(r->windows, &r->score, e) : OK;
+    if (r->score) /* the plan counts what it holds of the windows that are to be run */
+        r->resident -= (uint64_t)r->windows->count * (uint64_t)windows_columns(r->windows) *
+                       sizeof(double);
+    else if (r->comm->rank == 0)
+        st = score_open(r->windows, &r->score, e);
     if (st == OK)
         st = stage_open(&q, &r->stage, e);
     r->load_seconds = seconds() - before;
@@ -327,10 +335,10 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
 
 double run_rate(const struct run *r)
 {
-    int64_t tokens = 0, done = score_running(r->score).windows;
+    int64_t tokens = 0, done = score_running(r->score).windows - r->restored;
     double spent = r->score_seconds > 0 ? r->score_seconds : seconds() - r->score_began;
 
     for (int64_t i = 0; i < done; i++) /* windows differ little in length: the first stand for all */
         tokens += windows_get(r->windows, i).len - 1;
-    return (double)tokens / spent;
+    return spent > 0 ? (double)tokens / spent : 0;
 }

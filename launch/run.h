@@ -5,7 +5,8 @@
  * pipeline runs comes back only where it happened, and the caller must end the job.
  *
  * Memory: run_open allocates; run_close frees (accepts NULL).
- * Order:  run_open, run_plan; then run_load, run_score; run_close. */
+ * Order:  run_open, run_device; where it goes on from a journal, resume_open (resume.h); run_plan,
+ *         run_load, run_score; run_close. Or run_open, run_plan_only, run_close. */
 #ifndef LAUNCH_RUN_H
 #define LAUNCH_RUN_H
 
@@ -46,7 +47,8 @@ struct run {
     bool timed;           /* the plan's rates were measured or given */
 
     struct stage *stage;
-    struct score *score;  /* rank 0 */
+    struct score *score;  /* rank 0; opened by run_load unless it was before */
+    int64_t restored;     /* windows of it that were not computed here */
     uint64_t resident;    /* of the process, before its arena */
     double started, load_seconds, score_began, score_seconds;
     struct run_rank *rank; /* [ranks], after run_score */
@@ -56,7 +58,9 @@ struct run {
  * plan only, any number. */
 MUST_USE enum status run_open(const struct spec *spec, int index, struct comm *comm,
                               const char *data_dir, struct run **out, struct err *e);
-/* Plans for the ranks of the job; opens the device and asks what it has. */
+/* Opens the device. */
+MUST_USE enum status run_device(struct run *r, struct err *e);
+/* Plans the windows that are selected, for the ranks of the job. */
 MUST_USE enum status run_plan(struct run *r, struct err *e);
 /* Plans for `ranks` ranks that are not here: no device, one process. */
 MUST_USE enum status run_plan_only(struct run *r, int ranks, struct err *e);

@@ -148,7 +148,7 @@ static void score_windows(struct pipeline *p, int64_t microbatch, const double *
         int64_t w = first_window(p, microbatch) + i;
         struct window v = windows_get(p->q->windows, w);
 
-        score_add(p->q->score, w, nll);
+        score_add(p->q->score, windows_index(p->q->windows, w), nll);
         nll += v.len - v.score_from;
     }
     if (p->q->on_score)

@@ -9,6 +9,7 @@ struct score {
     int columns;
     double *nll;  /* [windows][columns] */
     bool *done;   /* [windows] */
+    int64_t *arrival; /* [windows] in the order they came, the first running.windows of them */
     struct totals running;
     pthread_mutex_t lock;
 };
@@ -16,7 +17,7 @@ struct score {
 enum status score_open(const struct windows *w, struct score **out, struct err *e)
 {
     struct score *s = calloc(1, sizeof *s);
-    size_t columns = (size_t)windows_columns(w), cells = (size_t)w->count * columns;
+    size_t columns = (size_t)windows_columns(w), cells = (size_t)w->all * columns;
 
     if (!s)
         return fail(e, ERR_FIT, "no memory for the scores");
@@ -25,8 +26,9 @@ enum status score_open(const struct windows *w, struct score **out, struct err *
     s->columns = (int)columns;
     s->running.bad_window = -1;
     s->nll = malloc(cells * sizeof *s->nll);
-    s->done = calloc((size_t)w->count, sizeof *s->done);
-    if (!s->nll || !s->done) {
+    s->done = calloc((size_t)w->all, sizeof *s->done);
+    s->arrival = malloc((size_t)w->all * sizeof *s->arrival);
+    if (!s->nll || !s->done || !s->arrival) {
         score_close(s);
         return fail(e, ERR_FIT, "no memory for the nll of %zu positions", cells);
     }
@@ -43,12 +45,13 @@ void score_close(struct score *s)
     pthread_mutex_destroy(&s->lock);
     free(s->nll);
     free(s->done);
+    free(s->arrival);
     free(s);
 }
 
 void score_add(struct score *s, int64_t window, const double *nll)
 {
-    struct window v = windows_get(s->windows, window);
+    struct window v = windows_at(s->windows, window);
     double *row = s->nll + window * s->columns;
 
     pthread_mutex_lock(&s->lock);
@@ -58,7 +61,7 @@ void score_add(struct score *s, int64_t window, const double *nll)
         s->running.sum_nll += row[p - 1];
     }
     s->done[window] = true;
-    s->running.windows++;
+    s->arrival[s->running.windows++] = window;
     s->running.tokens += v.len - v.score_from;
     pthread_mutex_unlock(&s->lock);
 }
@@ -98,8 +101,8 @@ static double between_windows(const struct score *s, double mean)
 {
     double sum = 0;
 
-    for (int64_t i = 0; i < s->windows->count; i++) {
-        struct window v = windows_get(s->windows, i);
+    for (int64_t i = 0; i < s->windows->all; i++) {
+        struct window v = windows_at(s->windows, i);
         double deviation = 0;
 
         if (!s->done[i])
@@ -117,8 +120,8 @@ struct totals score_totals(struct score *s)
     double squares = 0;
 
     pthread_mutex_lock(&s->lock);
-    for (int64_t i = 0; i < s->windows->count; i++) {
-        struct window v = windows_get(s->windows, i);
+    for (int64_t i = 0; i < s->windows->all; i++) {
+        struct window v = windows_at(s->windows, i);
 
         if (s->done[i])
             add_window(&t, &v, s->nll + i * s->columns, i, &squares);
@@ -131,6 +134,32 @@ struct totals score_totals(struct score *s)
     t.se_block = t.ppl * sqrt(between_windows(s, t.mean_nll) * blocks / (blocks - 1)) / n;
     pthread_mutex_unlock(&s->lock);
     return t;
+}
+
+bool score_done(struct score *s, int64_t window)
+{
+    bool done;
+
+    pthread_mutex_lock(&s->lock);
+    done = s->done[window];
+    pthread_mutex_unlock(&s->lock);
+    return done;
+}
+
+int64_t score_arrival(struct score *s, int64_t n)
+{
+    int64_t window;
+
+    pthread_mutex_lock(&s->lock);
+    CHECK(n >= 0 && n < s->running.windows);
+    window = s->arrival[n];
+    pthread_mutex_unlock(&s->lock);
+    return window;
+}
+
+const double *score_row(const struct score *s, int64_t window)
+{
+    return s->nll + window * s->columns + windows_at(s->windows, window).score_from - 1;
 }
 
 const double *score_table(const struct score *s)

@@ -9,8 +9,10 @@
  *   se_block = ppl * sqrt(sum_w (S_w - mean n_w)^2 * W/(W-1)) / n, S_w and n_w sum and count of
  *              window w of W: windows taken as independent (batch means); NaN for one window
  *
+ * A window is named by its index in the text, whichever windows are selected to be run.
+ *
  * Memory: 8 bytes per position of every window, taken in score_open; score_close frees it.
- * Threads: score_add by one thread while score_totals may be called by another. */
+ * Threads: score_add by one thread while all else may be called by others. */
 #ifndef STAGE_SCORE_H
 #define STAGE_SCORE_H
 
@@ -33,8 +35,13 @@ struct totals {
 MUST_USE enum status score_open(const struct windows *w, struct score **out, struct err *e);
 void score_close(struct score *s);
 
-/* nll[0 .. len - score_from) of window i. */
+/* nll[0 .. len - score_from) of a window; once for each. */
 void score_add(struct score *s, int64_t window, const double *nll);
+bool score_done(struct score *s, int64_t window);
+/* The window that came n-th (from 0), n < windows of score_running; and its nll, score_from first:
+ * what has been added never changes. */
+int64_t score_arrival(struct score *s, int64_t n);
+const double *score_row(const struct score *s, int64_t window);
 /* Over the windows added so far. */
 struct totals score_totals(struct score *s);
 /* Cheap running values for a progress line: windows, tokens and their plain sum in order of arrival. */

@@ -63,8 +63,8 @@ static enum status no_window(const struct windows *w, struct err *e)
 
 static void measure(struct windows *w)
 {
-    for (int64_t i = 0; i < w->count; i++) {
-        struct window v = windows_get(w, i);
+    for (int64_t i = 0; i < w->all; i++) {
+        struct window v = windows_at(w, i);
 
         w->scored += v.len - v.score_from;
         if (v.len > w->len_max)
@@ -108,6 +108,7 @@ enum status windows_make(const struct spec_data *d, const struct corpus *c, int 
         goto bad;
     if (d->max_rows > 0 && w->count > d->max_rows)
         w->count = d->max_rows;
+    w->all = w->count;
     measure(w);
     if (w->count == 0 || w->scored == 0) {
         st = no_window(w, e);
@@ -122,9 +123,40 @@ bad:
 
 void windows_free(struct windows *w)
 {
-    if (w)
-        free(w->before);
+    if (!w)
+        return;
+    free(w->before);
+    free(w->chosen);
     free(w);
+}
+
+enum status windows_select(struct windows *w, const uint8_t *done, struct err *e)
+{
+    int64_t n = 0;
+
+    CHECK(!w->chosen);
+    w->chosen = malloc((size_t)w->all * sizeof *w->chosen);
+    if (!w->chosen)
+        return fail(e, ERR_FIT, "no memory for %lld windows", (long long)w->all);
+    for (int64_t i = 0; i < w->all; i++)
+        if (!done[i])
+            w->chosen[n++] = i;
+    w->count = n;
+    return OK;
+}
+
+int64_t windows_index(const struct windows *w, int64_t i)
+{
+    CHECK(i >= 0 && i < w->count);
+    return w->chosen ? w->chosen[i] : i;
+}
+
+int64_t windows_place(const struct windows *w, int64_t index)
+{
+    for (int64_t i = 0; w->chosen && i < w->count; i++)
+        if (w->chosen[i] == index)
+            return i;
+    return w->chosen ? -1 : index;
 }
 
 static int64_t document_of(const struct windows *w, int64_t i)
@@ -159,10 +191,15 @@ static struct window rolling_get(const struct windows *w, int64_t i)
 
 struct window windows_get(const struct windows *w, int64_t i)
 {
+    return windows_at(w, windows_index(w, i));
+}
+
+struct window windows_at(const struct windows *w, int64_t i)
+{
     int own = w->first >= 0 && w->content < w->eval_len; /* a BOS besides the text's ids */
     int64_t start = i * w->eval_stride, end, fresh, from;
 
-    CHECK(i >= 0 && i < w->count);
+    CHECK(i >= 0 && i < w->all);
     switch (w->score) {
     case SCORE_WINDOW:
         return (struct window){start - own, w->eval_len, 1, w->first};

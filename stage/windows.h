@@ -4,6 +4,9 @@
  * score_from .. len-1, each predicted from the tokens before it. Windows are computed, not stored
  * (rolling keeps one count per document), so memory does not grow with their number.
  *
+ * A run that goes on where another one ended has only some windows left: windows_select keeps
+ * those, and windows_get counts among them. A window's index is always its place in the text.
+ *
  * Memory: windows_make allocates; windows_free frees (accepts NULL). The corpus must outlive it. */
 #ifndef STAGE_WINDOWS_H
 #define STAGE_WINDOWS_H
@@ -23,9 +26,11 @@ struct window {
 struct windows {
     const struct corpus *corpus;
     enum score_kind score;
-    int64_t count;
+    int64_t all;     /* windows of the text */
+    int64_t count;   /* of them to run: all, or those selected */
+    int64_t *chosen; /* [count] their indices, ascending; NULL = all */
     int64_t scored;  /* targets in all windows */
-    int len_max;     /* longest window */
+    int len_max;     /* longest window of all */
     int eval_len, eval_stride;
     int content;     /* ids of the text in a full window: eval_len, less the row's own BOS */
     int32_t first;   /* token at position 0 of each window, or -1 */
@@ -39,7 +44,17 @@ MUST_USE enum status windows_make(const struct spec_data *d, const struct corpus
                                   struct windows **out, struct err *e);
 void windows_free(struct windows *w);
 
+/* Leaves only the windows with done[index] == 0 to be run; count may become 0. Once, right after
+ * windows_make. */
+MUST_USE enum status windows_select(struct windows *w, const uint8_t *done, struct err *e);
+
+/* The i-th window to run, and its index in the text. */
 struct window windows_get(const struct windows *w, int64_t i);
+int64_t windows_index(const struct windows *w, int64_t i);
+/* The place of a window of the text among those to run; -1 = it is not one of them. */
+int64_t windows_place(const struct windows *w, int64_t index);
+/* A window of the text, to run or not. */
+struct window windows_at(const struct windows *w, int64_t index);
 /* Token at position p of a window. */
 int32_t windows_token(const struct windows *w, const struct window *v, int p);
 /* Columns of the nll file: the most targets that a window can have. */

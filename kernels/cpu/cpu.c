@@ -111,6 +111,12 @@ static const char *isa_name(const struct device *d)
     return d->isa->name;
 }
 
+/* All variants but those with a dot product of pairs are one chain of fused multiply-adds. */
+static const char *sums_name(const struct device *d)
+{
+    return d->isa->dot ? d->isa->name : "fma";
+}
+
 static int thread_count(const struct device *d)
 {
     return d->threads;
@@ -169,6 +175,7 @@ const struct kernels kernels_cpu = {
     .close = close_cpu,
     .describe = describe,
     .isa = isa_name,
+    .sums = sums_name,
     .threads = thread_count,
     .arena = arena,
     .use_scratch = use_scratch,

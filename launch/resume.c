@@ -1,0 +1,212 @@
+#include "launch/resume.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launch/journal.h"
+#include "launch/version.h"
+
+enum { SUMS_TEXT = 64, IDENTITY_TEXT = 2048 };
+
+struct resume {
+    struct run *run;
+    struct journal *journal;
+    int64_t restored, kept; /* of score_arrival: from the journal; on the disk */
+};
+
+/* All ranks must sum in the same order: else the number would depend on who computed which layer,
+ * and the journal could not say whose it is. */
+static enum status agree_on_sums(struct run *r, char mine[SUMS_TEXT], struct err *e)
+{
+    char (*all)[SUMS_TEXT];
+    enum status st;
+
+    memset(mine, 0, SUMS_TEXT);
+    snprintf(mine, SUMS_TEXT, "%s",
+             r->kernels->sums ? r->kernels->sums(r->device) : r->kernels->isa(r->device));
+    if (r->comm->ranks == 1)
+        return OK;
+    all = calloc((size_t)r->comm->ranks, sizeof *all);
+    if (!all)
+        return fail(e, ERR_FIT, "no memory for %d ranks", r->comm->ranks);
+    st = r->comm->ops->gather(r->comm, mine, all, SUMS_TEXT, e);
+    for (int i = 1; st == OK && i < r->comm->ranks; i++)
+        if (strncmp(all[i], all[0], SUMS_TEXT) != 0)
+            st = fail(e, ERR_SPEC,
+                      "isa: rank 0 sums as %.63s, rank %d as %.63s: a journal needs one order (try "
+                      "--isa with a name that all have)",
+                      all[0], i, all[i]);
+    free(all);
+    return st;
+}
+
+static void write_identity(const struct run *r, const char *sums, char out[IDENTITY_TEXT])
+{
+    const struct windows *w = r->windows;
+    int n = snprintf(out, IDENTITY_TEXT,
+                     "version %s\nids %s\nconfig %s\nweights %s\ndtype %s\narithmetic %s\n"
+                     "backend %s\nsums %s\nscore %s\nbos %s\neval_len %d\neval_stride %d\n"
+                     "windows %lld\ncolumns %d\nsoftmax_width %d\nspec %s\n",
+                     version_name(), r->corpus->ids_sha256, r->model->config_sha256,
+                     checkpoint_fingerprint(r->model->checkpoint), dtype_name(r->choice->dtype),
+                     arithmetic_name(r->choice->arithmetic), r->kernels->name, sums,
+                     score_name(r->spec->data.score), bos_name(r->spec->data.bos), w->eval_len,
+                     w->eval_stride, (long long)w->all, windows_columns(w), r->vocab,
+                     r->spec->sha256);
+
+    CHECK(n > 0 && n < IDENTITY_TEXT);
+}
+
+/* "journal"; of several models "journal-2-LABEL". */
+static void journal_name(const struct run *r, int index, int models, char *out, size_t size)
+{
+    size_t n;
+
+    if (models == 1) {
+        snprintf(out, size, "journal");
+        return;
+    }
+    n = (size_t)snprintf(out, size, "journal-%d-%.100s", index + 1, r->choice->label);
+    for (size_t i = 0; i < n && i < size; i++)
+        if (out[i] == '/' || (unsigned char)out[i] < 0x20)
+            out[i] = '_';
+}
+
+/* A window of the journal into the score. */
+static enum status restore(void *context, int64_t window, const double *nll, int64_t values,
+                           struct err *e)
+{
+    struct run *r = context;
+    struct window v = windows_at(r->windows, window);
+
+    if (values != v.len - v.score_from)
+        return fail(e, ERR_DATA, "window %lld has %lld nll, want %d", (long long)window,
+                    (long long)values, v.len - v.score_from);
+    if (score_done(r->score, window))
+        return fail(e, ERR_DATA, "window %lld stands there twice", (long long)window);
+    score_add(r->score, window, nll);
+    return OK;
+}
+
+static enum status open_journal(struct resume *x, const char *dir, const char *name,
+                                const char *sums, bool restart, struct err *e)
+{
+    char identity[IDENTITY_TEXT];
+    struct journal_request q = {.dir = dir,
+                                .name = name,
+                                .identity = identity,
+                                .windows = x->run->windows->all,
+                                .values_max = windows_columns(x->run->windows),
+                                .restore = restore,
+                                .context = x->run};
+
+    write_identity(x->run, sums, identity);
+    TRY(score_open(x->run->windows, &x->run->score, e));
+    if (restart)
+        TRY(journal_put_aside(dir, name, e));
+    TRY(journal_open(&q, &x->journal, e));
+    x->restored = x->kept = score_running(x->run->score).windows;
+    return OK;
+}
+
+static enum status open_at_root(struct run *r, const char *dir, int index, int models,
+                                const char *sums, bool restart, struct resume **out, struct err *e)
+{
+    struct resume *x = calloc(1, sizeof *x);
+    char name[160];
+    enum status st;
+
+    if (!x)
+        return fail(e, ERR_FIT, "no memory for the journal");
+    x->run = r;
+    journal_name(r, index, models, name, sizeof name);
+    st = open_journal(x, dir, name, sums, restart, e);
+    if (st != OK)
+        resume_close(x);
+    else
+        *out = x;
+    return st;
+}
+
+/* The windows that are left, on every rank. */
+static enum status select_windows(struct run *r, struct err *e)
+{
+    uint8_t *done = calloc((size_t)r->windows->all, 1);
+    enum status st;
+
+    if (!done)
+        return fail(e, ERR_FIT, "no memory for %lld windows", (long long)r->windows->all);
+    for (int64_t i = 0; r->score && i < r->windows->all; i++)
+        done[i] = score_done(r->score, i);
+    st = job_share_bytes(r->comm, done, (size_t)r->windows->all, e);
+    if (st == OK)
+        st = windows_select(r->windows, done, e);
+    free(done);
+    return st;
+}
+
+enum status resume_open(struct run *r, const char *dir, int index, int models, bool restart,
+                        struct resume **out, struct err *e)
+{
+    char sums[SUMS_TEXT];
+    enum status st = OK;
+
+    *out = NULL;
+    if (!dir)
+        return OK;
+    TRY(job_agree(r->comm, agree_on_sums(r, sums, e), e));
+    if (r->comm->rank == 0)
+        st = open_at_root(r, dir, index, models, sums, restart, out, e);
+    st = job_agree(r->comm, st, e);
+    if (st == OK)
+        st = select_windows(r, e);
+    if (st == OK)
+        return OK;
+    resume_close(*out);
+    *out = NULL;
+    return st;
+}
+
+int64_t resume_windows(const struct resume *x)
+{
+    return x ? x->restored : 0;
+}
+
+int64_t resume_cut(const struct resume *x)
+{
+    return x ? journal_cut(x->journal) : 0;
+}
+
+int64_t resume_kept(const struct resume *x)
+{
+    return x ? x->kept : 0;
+}
+
+enum status resume_keep(struct resume *x, struct err *e)
+{
+    int64_t scored;
+
+    if (!x)
+        return OK;
+    scored = score_running(x->run->score).windows;
+    for (int64_t n = x->kept; n < scored; n++) {
+        int64_t window = score_arrival(x->run->score, n);
+        struct window v = windows_at(x->run->windows, window);
+
+        TRY(journal_add(x->journal, window, score_row(x->run->score, window),
+                        v.len - v.score_from, e));
+    }
+    TRY(journal_sync(x->journal, e));
+    x->kept = scored;
+    return OK;
+}
+
+void resume_close(struct resume *x)
+{
+    if (!x)
+        return;
+    journal_close(x->journal);
+    free(x);
+}
