@@ -1,8 +1,10 @@
 #include "launch/job.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* What each rank tells the others about a step. */
@@ -32,6 +34,89 @@ enum status job_agree(struct comm *c, enum status mine, struct err *e)
                       all[r].msg);
     free(all);
     return st;
+}
+
+enum status job_same(struct comm *c, const char *what, const char *value, const char *hint,
+                     struct err *e)
+{
+    struct claim {
+        char host[64], value[128];
+    } mine = {.value = ""}, *all;
+    enum status st;
+
+    if (c->ranks == 1)
+        return OK;
+    snprintf(mine.host, sizeof mine.host, "%s", c->host);
+    snprintf(mine.value, sizeof mine.value, "%s", value);
+    all = calloc((size_t)c->ranks, sizeof *all);
+    if (!all)
+        return fail(e, ERR_FIT, "no memory to compare %d ranks", c->ranks);
+    st = c->ops->gather(c, &mine, all, sizeof mine, e);
+    for (int r = 1; st == OK && r < c->ranks; r++)
+        if (strcmp(all[r].value, all[0].value) != 0)
+            st = fail(e, ERR_SPEC, "%s: rank %d of %d (%s) has %s, rank 0 (%s) has %s (%s)", what, r,
+                      c->ranks, all[r].host, all[r].value, all[0].host, all[0].value, hint);
+    free(all);
+    return st;
+}
+
+static double clock_seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The clock that differs most from rank 0's. */
+static enum status check_clocks(struct comm *c, char warning[256], struct err *e)
+{
+    static const double tolerated_s = 5;
+    struct reading {
+        double at;
+        char host[64];
+    } mine = {.at = clock_seconds()}, *all = calloc((size_t)c->ranks, sizeof *all);
+    enum status st;
+    int worst = 0;
+
+    if (!all)
+        return fail(e, ERR_FIT, "no memory for the clocks of %d ranks", c->ranks);
+    snprintf(mine.host, sizeof mine.host, "%s", c->host);
+    st = c->ops->gather(c, &mine, all, sizeof mine, e);
+    for (int r = 1; st == OK && r < c->ranks; r++)
+        if (fabs(all[r].at - all[0].at) > fabs(all[worst].at - all[0].at))
+            worst = r;
+    if (st == OK && !(fabs(all[worst].at - all[0].at) <= tolerated_s))
+        snprintf(warning, 256, "the clock of rank %d (%s) is %.0f s %s that of rank 0 (%s)", worst,
+                 all[worst].host, fabs(all[worst].at - all[0].at),
+                 all[worst].at > all[0].at ? "ahead of" : "behind", all[0].host);
+    free(all);
+    return st;
+}
+
+enum status job_meet(struct comm *c, const char *version, char warning[256], struct err *e)
+{
+    warning[0] = '\0';
+    if (c->ranks == 1)
+        return OK;
+    TRY(check_clocks(c, warning, e));
+    return job_same(c, "program version", version, "install one version on all hosts", e);
+}
+
+enum status job_same_request(struct comm *c, const struct plan_request *q, struct err *e)
+{
+    static const char *const streams[] = {"auto", "never", "always"};
+    char value[128];
+    int n;
+
+    CHECK((unsigned)q->stream < sizeof streams / sizeof *streams);
+    n = snprintf(value, sizeof value, "microbatch %d, stream %s, rates %.6g and %.6g, layers ",
+                 q->microbatch, streams[q->stream], q->rates.flops, q->rates.read);
+    for (int i = 0; i < q->n_by_hand && n < (int)sizeof value; i++)
+        n += snprintf(value + n, sizeof value - (size_t)n, "%s%d", i ? "," : "", q->by_hand[i]);
+    if (q->n_by_hand == 0)
+        snprintf(value + n, sizeof value - (size_t)n, "by the plan");
+    return job_same(c, "how to run", value, "give all ranks the same spec and --set", e);
 }
 
 /* Large arrays travel in pieces, so that one stall limit is enough for each. */

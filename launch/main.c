@@ -209,8 +209,14 @@ static void print_ignored(const struct app *a)
 static enum status with_spec(struct app *a, bool *agreed, struct err *e)
 {
     struct evaluation *v = NULL;
+    char warning[256];
 
+    TRY(job_meet(a->comm, version_name(), warning, e));
+    if (*warning && a->comm->rank == 0)
+        fprintf(stderr, "nvfp4_ppl: warning: %s\n", warning);
     TRY(job_agree(a->comm, spec_read(&a->options.spec, &a->spec, e), e));
+    TRY(job_same(a->comm, "spec (SHA-256)", a->spec->sha256,
+                 "give all ranks the same spec and --set", e));
     a->comm->stall_timeout = a->spec->stall_timeout;
     TRY(check_transport(a, e));
     print_ignored(a);

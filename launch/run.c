@@ -60,6 +60,16 @@ static enum status open_files(struct run *r, const char *data_dir, struct err *e
     return r->comm->rank == 0 ? read_corpus(r, data_dir, e) : OK;
 }
 
+/* Copies of a model on several hosts must be the same model. */
+static enum status same_model(struct run *r, struct err *e)
+{
+    static const char hint[] = "the hosts have different copies of the model";
+
+    TRY(job_same(r->comm, "config.json (SHA-256)", r->model->config_sha256, hint, e));
+    return job_same(r->comm, "weights (fingerprint)",
+                    checkpoint_fingerprint(r->model->checkpoint), hint, e);
+}
+
 enum status run_open(const struct spec *spec, int index, struct comm *comm, const char *data_dir,
                      struct run **out, struct err *e)
 {
@@ -76,6 +86,8 @@ enum status run_open(const struct spec *spec, int index, struct comm *comm, cons
     st = backend_choose(spec->backend, &r->kernels, e);
     if (st == OK)
         st = job_agree(comm, open_files(r, data_dir, e), e);
+    if (st == OK)
+        st = same_model(r, e);
     if (st == OK)
         st = job_share_corpus(comm, &r->corpus, e);
     if (st == OK)
@@ -237,6 +249,7 @@ enum status run_plan(struct run *r, struct err *e)
         return fail(e, ERR_FIT, "no memory for the caps of %d ranks", r->comm->ranks);
     TRY(job_share_caps(r->comm, &r->choice->caps, free_bytes, r->cap, e));
     fill_request(r, r->comm->ranks);
+    TRY(job_same_request(r->comm, &r->request, e));
     return plan_with_rates(r, e);
 }
 
