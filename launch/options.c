@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "spec/nearest.h"
+#include "stage/roofline.h"
 
 enum option_form {
     FORM_VALUE, /* text into a field of struct options */
@@ -56,6 +57,8 @@ static const struct option table[] = {
     {"plan", 0, NULL, "prints the plan and stops: no weights, no device, one process",
      .form = FORM_TASK, .task = TASK_PLAN},
     {"ranks", 0, "N", "plans for so many ranks", .form = FORM_RANKS, FIELD(ranks)},
+    {"roofline", 0, "DEVICE", "with --plan: the time it would take at best on such GPUs",
+     .form = FORM_VALUE, FIELD(roofline)},
     {"tokenize", 0, "TOKENIZER", "writes the ids of a text; TOKENIZER: a folder or tokenizer.json",
      .form = FORM_TASK, FIELD(tokenizer), .task = TASK_TOKENIZE},
     {"bos", 0, "auto|none", "with --tokenize: as the tokenizer does, or never", .form = FORM_BOS,
@@ -247,6 +250,21 @@ static bool was_given(const struct reader *r, const char *name)
     return false;
 }
 
+static enum status check_roofline(const struct options *o, struct err *e)
+{
+    char known[256];
+
+    if (!o->roofline)
+        return OK;
+    if (o->task != TASK_PLAN)
+        return fail(e, ERR_USAGE, "command line: --roofline: want --plan beside it");
+    roofline_devices(known, sizeof known);
+    if (!roofline_device(o->roofline))
+        return fail(e, ERR_USAGE, "command line: --roofline: got %.64s, want one of %s", o->roofline,
+                    known);
+    return OK;
+}
+
 /* Gives words their place once the task is known. */
 static enum status finish(struct reader *r, struct err *e)
 {
@@ -277,7 +295,7 @@ static enum status finish(struct reader *r, struct err *e)
         return fail(e, ERR_USAGE,
                     "command line: --ranks: want --plan beside it (a run has the ranks that mpirun "
                     "starts)");
-    return OK;
+    return check_roofline(o, e);
 }
 
 enum status options_read(int argc, char **argv, struct options *o, struct err *e)
@@ -337,13 +355,17 @@ static void print_keys(FILE *to)
 
 void options_print_help(FILE *to)
 {
+    char devices[256];
+
     fprintf(to, "nvfp4_ppl: the exact perplexity of NVFP4 language models\n"
                 "\n"
                 "  [mpirun -np N] nvfp4_ppl SPEC.json [OPTION...]\n"
                 "  [mpirun -np N] nvfp4_ppl -d DATA.json -m MODEL.json [OPTION...]\n"
-                "  nvfp4_ppl SPEC.json --plan [--ranks N]\n"
+                "  nvfp4_ppl SPEC.json --plan [--ranks N] [--roofline DEVICE]\n"
                 "  nvfp4_ppl --tokenize TOKENIZER --out IDS.npy FILE\n");
     print_options(to);
+    roofline_devices(devices, sizeof devices);
+    fprintf(to, "  devices of --roofline:\n    %s\n", devices);
     print_keys(to);
     fprintf(to,
             "\n"

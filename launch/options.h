@@ -24,6 +24,7 @@ struct options {
     const char *json;     /* result or plan as JSON; "-" = stdout */
     const char *nll;      /* .npy */
     int ranks;            /* of --plan; 0 = those of the job */
+    const char *roofline; /* of --plan: a name of roofline_devices; NULL = none */
     bool strict_memory;   /* a peak above the plan is a failure */
     bool restart;         /* put the journal aside, begin anew */
     bool quiet;           /* no progress */

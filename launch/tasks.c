@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "launch/plan_report.h"
+#include "launch/rates.h"
+#include "launch/roofline_report.h"
 #include "launch/run.h"
 #include "launch/version.h"
 #include "loader/npy.h"
@@ -38,26 +40,85 @@ static enum status write_plans(const char *path, cJSON *plans, struct err *e)
     return st;
 }
 
+static void free_copy(struct spec *s)
+{
+    for (int i = 0; s && s->model && i < s->n_models; i++)
+        free(s->model[i].caps.rank);
+    free(s ? s->model : NULL);
+    free(s);
+}
+
+/* The spec for such a device: where it says nothing, the cap of a rank is the device's memory, and
+ * the plan reckons with the device's rates. free_copy frees it. */
+static enum status copy_for_device(const struct spec *spec, const struct options *o, int job_ranks,
+                                   struct spec **out, struct err *e)
+{
+    const struct roofline_device *d = roofline_device(o->roofline);
+    struct plan_rates rates = rates_given(&spec->rates, roofline_rates(d));
+    struct spec *copy = malloc(sizeof *copy);
+
+    *out = copy;
+    if (!copy)
+        return fail(e, ERR_FIT, "no memory for the spec");
+    *copy = *spec;
+    copy->rates.compute = rates.flops;
+    copy->rates.read = rates.read;
+    copy->model = calloc((size_t)spec->n_models, sizeof *copy->model);
+    if (!copy->model)
+        return fail(e, ERR_FIT, "no memory for %d models", spec->n_models);
+    for (int i = 0; i < spec->n_models; i++) {
+        const struct spec_caps *caps = &spec->model[i].caps;
+        int ranks = plan_ranks(o, &spec->model[i], job_ranks);
+        uint64_t *cap = calloc((size_t)ranks, sizeof *cap);
+
+        copy->model[i] = spec->model[i];
+        copy->model[i].caps.n_ranks = ranks;
+        copy->model[i].caps.rank = cap;
+        if (!cap)
+            return fail(e, ERR_FIT, "no memory for the caps of %d ranks", ranks);
+        for (int r = 0; r < ranks; r++)
+            cap[r] = r < caps->n_ranks && caps->rank[r] ? caps->rank[r] : (uint64_t)d->bytes;
+    }
+    return OK;
+}
+
+/* Prints and writes what was asked for of a plan that is made. */
+static enum status show_plan(const struct options *o, const struct run *r, const char *label,
+                             cJSON *plans, struct err *e)
+{
+    bool quiet = o->json && strcmp(o->json, "-") == 0;
+    struct roofline *roofline = NULL;
+    cJSON *json = NULL;
+
+    if (o->roofline)
+        TRY(roofline_make(&r->request, r->plan, roofline_device(o->roofline), &roofline, e));
+    if (!quiet)
+        plan_print(stdout, r->plan, &r->request, r->timed);
+    if (!quiet && roofline)
+        roofline_print(stdout, roofline, r->plan);
+    if (o->json && plan_json(r->plan, &r->request, r->timed, &json, e) == OK) {
+        cJSON_AddStringToObject(json, "label", label);
+        if (roofline)
+            cJSON_AddItemToObject(json, "roofline", roofline_json(roofline));
+        cJSON_AddItemToArray(plans, json);
+    }
+    roofline_free(roofline);
+    return o->json && !json ? e->code : OK;
+}
+
 static enum status plan_model(const struct options *o, const struct spec *spec, int i,
                               int job_ranks, struct comm *comm, cJSON *plans, struct err *e)
 {
     bool quiet = o->json && strcmp(o->json, "-") == 0;
     struct run *r = NULL;
-    cJSON *json = NULL;
     enum status st = run_open(spec, i, comm, o->data_dir, &r, e);
 
     if (st == OK)
         st = run_plan_only(r, plan_ranks(o, &spec->model[i], job_ranks), e);
     if (st == OK && spec->n_models > 1 && !quiet)
         printf("%s%s\n", i ? "\n" : "", spec->model[i].label);
-    if (st == OK && !quiet)
-        plan_print(stdout, r->plan, &r->request, r->timed);
-    if (st == OK && o->json)
-        st = plan_json(r->plan, &r->request, r->timed, &json, e);
-    if (st == OK && json) {
-        cJSON_AddStringToObject(json, "label", spec->model[i].label);
-        cJSON_AddItemToArray(plans, json);
-    }
+    if (st == OK)
+        st = show_plan(o, r, spec->model[i].label, plans, e);
     run_close(r);
     if (st != OK && spec->n_models > 1)
         fail_in(e, "%s", spec->model[i].label);
@@ -68,18 +129,22 @@ enum status task_plan(const struct options *o, const struct spec *spec, int job_
                       struct err *e)
 {
     cJSON *root = cJSON_CreateObject(), *plans;
+    struct spec *there = NULL; /* on another device */
     struct comm *alone = NULL;
     enum status st = comm_open_loop(&alone, e);
 
     cJSON_AddStringToObject(root, "schema", NVFP4_PPL_SCHEMA);
     cJSON_AddStringToObject(root, "version", version_name());
     plans = cJSON_AddArrayToObject(root, "plans");
+    if (st == OK && o->roofline)
+        st = copy_for_device(spec, o, job_ranks, &there, e);
     for (int i = 0; st == OK && i < spec->n_models; i++)
-        st = plan_model(o, spec, i, job_ranks, alone, plans, e);
+        st = plan_model(o, there ? there : spec, i, job_ranks, alone, plans, e);
     if (st == OK && o->json)
         st = write_plans(o->json, root, e);
     cJSON_Delete(root);
     comm_close(alone);
+    free_copy(there);
     return st;
 }
 

@@ -138,6 +138,42 @@ static void test_plan(void)
     run_close(r);
 }
 
+/* --plan --roofline: the same plan as the table and as JSON, capped by the device's memory where the
+ * spec gives no cap; the FLOPs of its steps are those of the plan. */
+static void test_roofline(void)
+{
+    const char *json = scratch_path("roofline.json");
+    struct args a = args_ppl(1);
+
+    args_add(&a, "%s/demo/spec.json", TEST_DATA);
+    args_add(&a, "--plan");
+    args_add(&a, "--ranks=3");
+    args_add(&a, "--roofline=gb10");
+    args_add(&a, "--json=%s", json);
+    struct run *r = run_program(&a, 60);
+    expect_code(r, 0);
+    EXPECT(strstr(r->out, "roofline: gb10") && strstr(r->out, "dequantize"));
+    cJSON *root = json_file(json);
+    const cJSON *plan = cJSON_GetArrayItem(json_at(root, "plans"), 0);
+    const cJSON *roofline = json_at(plan, "roofline"), *stages = json_at(roofline, "stages");
+    double flops = 0, padded = json_number(plan, "microbatches") * json_number(plan, "microbatch_windows");
+    EXPECT(cJSON_GetArraySize(stages) == 3);
+    for (int i = 0; i < 3; i++) {
+        const cJSON *steps = json_at(cJSON_GetArrayItem(stages, i), "steps");
+
+        flops += json_number(json_at(steps, "gemm"), "flops") +
+                 json_number(json_at(steps, "attention"), "flops") +
+                 json_number(json_at(steps, "head"), "flops");
+        EXPECT((json_number(json_at(steps, "send"), "bytes") > 0) == (i < 2));
+    }
+    flops *= json_number(plan, "microbatches") * json_number(plan, "windows") / padded;
+    EXPECT_NEAR(flops / json_number(plan, "flops"), 1, 1e-9);
+    EXPECT_NEAR(json_number(cJSON_GetArrayItem(json_at(plan, "ranks"), 2), "cap_bytes"), 112e9, 0);
+    EXPECT(json_number(roofline, "seconds") > 0);
+    cJSON_Delete(root);
+    run_close(r);
+}
+
 /* ids that --tokenize froze give the nll that the text gives, to the bit. */
 static void test_tokenize(void)
 {
@@ -287,6 +323,7 @@ int main(void)
     test_json_on_stdout();
     test_terminal_and_json_agree();
     test_plan();
+    test_roofline();
     test_tokenize();
     test_two_files();
     test_short_texts();

@@ -90,6 +90,9 @@ static void test_tasks(void)
 
     EXPECT(o.task == TASK_PLAN && o.ranks == 8);
     options_close(&o);
+    o = must_read("s.json --plan --roofline h200", copy);
+    EXPECT_TEXT(o.roofline, "h200");
+    options_close(&o);
     o = must_read("--tokenize tok --bos none --out ids.npy -", copy);
     EXPECT(o.task == TASK_TOKENIZE && o.bos == BOS_NONE && o.spec.n_set == 0);
     EXPECT_TEXT(o.tokenizer, "tok");
@@ -135,6 +138,10 @@ static void test_wrong(void)
         {"s.json --plan --ranks two", C "--ranks: got two, want 1 to 1024"},
         {"s.json --ranks 2",
          C "--ranks: want --plan beside it (a run has the ranks that mpirun starts)"},
+        {"s.json --roofline h200", C "--roofline: want --plan beside it"},
+        {"s.json --plan --roofline h2000",
+         C "--roofline: got h2000, want one of a100, h100, h200, b200, b200-fp4, 4090, 5090, "
+           "5090-fp4, pro6000, pro6000-fp4, gb10, gb10-fp4"},
         {"s.json --bos none",
          C "--bos: want --tokenize beside it (for a run: --set data.bos=none)"},
         {"--tokenize t --bos row --out o a", C "--bos: got row, want auto or none"},
