@@ -17,6 +17,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "poison.h"
@@ -81,6 +82,14 @@ runtime_state &state()
 cudaStream_t stream_of(cudaStream_t s)
 {
     return s ? s : &state().null_stream;
+}
+
+/* The host may call from several threads; calls take their turns. */
+std::unique_lock<std::recursive_mutex> turn()
+{
+    static std::recursive_mutex mutex;
+
+    return std::unique_lock<std::recursive_mutex>(mutex);
 }
 
 /* What a call answers: its own outcome, or the error that ended the device for good. */
@@ -182,17 +191,20 @@ bool launch_allowed(const void *kernel, dim3 grid, dim3 block, size_t shared_byt
 
 void runtime::enqueue(cudaStream_t s, std::function<bool()> work)
 {
+    auto lock = turn();
     stream_of(s)->queue.push_back(std::move(work));
 }
 
 bool runtime::is_device(const void *p, size_t bytes)
 {
+    auto lock = turn();
     return find(state().device, p, bytes) != NULL;
 }
 
 void runtime::launch_body(const void *kernel, const char *name, dim3 grid, dim3 block,
                           size_t shared_bytes, cudaStream_t s, std::function<void()> body)
 {
+    auto lock = turn();
     runtime_state &r = state();
 
     if (r.launches_to_failure > 0 && --r.launches_to_failure == 0) {
@@ -213,21 +225,25 @@ void runtime::launch_body(const void *kernel, const char *name, dim3 grid, dim3 
 
 struct twin_usage twin_memory(void)
 {
+    auto lock = turn();
     return state().memory;
 }
 
 void twin_limit_memory(size_t bytes)
 {
+    auto lock = turn();
     state().memory.limit = bytes;
 }
 
 void twin_seed(uint64_t seed)
 {
+    auto lock = turn();
     state().seed = seed;
 }
 
 void twin_fail_launch(int n, int code)
 {
+    auto lock = turn();
     state().launches_to_failure = n;
     state().failure = (cudaError_t)code;
     state().sticky = false;
@@ -238,12 +254,14 @@ void twin_fail_launch(int n, int code)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
+    auto lock = turn();
     *count = (int)number_from("CUDA_HOST_DEVICES", 1);
     return answer(*count > 0 ? cudaSuccess : cudaErrorNoDevice);
 }
 
 cudaError_t cudaSetDevice(int device)
 {
+    auto lock = turn();
     int count = (int)number_from("CUDA_HOST_DEVICES", 1);
 
     return answer(device >= 0 && device < count ? cudaSuccess : cudaErrorInvalidDevice);
@@ -251,6 +269,7 @@ cudaError_t cudaSetDevice(int device)
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
 {
+    auto lock = turn();
     *p = {};
     strcpy(p->name, "CUDA on CPU");
     p->totalGlobalMem = state().memory.limit;
@@ -261,12 +280,14 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
 
 cudaError_t cudaDeviceGetPCIBusId(char *id, int bytes, int device)
 {
+    auto lock = turn();
     snprintf(id, (size_t)bytes, "0000:%02x:00.0", device);
     return answer(cudaSuccess);
 }
 
 cudaError_t cudaDeviceSynchronize(void)
 {
+    auto lock = turn();
     if (!state().sticky)
         run_until([] {
             for (cudaStream_t s : state().streams)
@@ -279,6 +300,7 @@ cudaError_t cudaDeviceSynchronize(void)
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
+    auto lock = turn();
     *total = state().memory.limit;
     *available = *total - state().memory.used;
     return answer(cudaSuccess);
@@ -288,6 +310,7 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
+    auto lock = turn();
     struct twin_usage &m = state().memory;
     allocation a;
 
@@ -306,6 +329,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 
 cudaError_t cudaFree(void *p)
 {
+    auto lock = turn();
     auto found = state().device.find((uintptr_t)p);
 
     if (!p)
@@ -321,6 +345,7 @@ cudaError_t cudaFree(void *p)
 
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
+    auto lock = turn();
     allocation a;
 
     *p = map_memory(bytes, &a);
@@ -332,6 +357,7 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
 
 cudaError_t cudaFreeHost(void *p)
 {
+    auto lock = turn();
     auto found = state().pinned.find((uintptr_t)p);
 
     if (!p)
@@ -346,6 +372,7 @@ cudaError_t cudaFreeHost(void *p)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t s)
 {
+    auto lock = turn();
     bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     std::shared_ptr<char[]> staged;
@@ -370,6 +397,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
+    auto lock = turn();
     cudaError_t e = cudaDeviceSynchronize();
 
     if (e == cudaSuccess)
@@ -379,6 +407,7 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s)
 {
+    auto lock = turn();
     if (!runtime::is_device(to, bytes))
         return answer(cudaErrorInvalidValue);
     runtime::enqueue(s, [=]() {
@@ -392,6 +421,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
+    auto lock = turn();
     *s = new cuda_host_stream;
     state().streams.push_back(*s);
     state().priority.clear();
@@ -400,6 +430,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
+    auto lock = turn();
     std::vector<cudaStream_t> &all = state().streams;
 
     if (!state().sticky)
@@ -414,6 +445,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
+    auto lock = turn();
     cudaStream_t which = stream_of(s);
 
     if (!state().sticky)
@@ -423,12 +455,14 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
 {
+    auto lock = turn();
     *e = new cuda_host_event;
     return answer(cudaSuccess);
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {
+    auto lock = turn();
     cudaDeviceSynchronize();
     delete e;
     return answer(cudaSuccess);
@@ -436,6 +470,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
+    auto lock = turn();
     unsigned long number = ++e->recorded;
 
     runtime::enqueue(s, [=]() {
@@ -447,6 +482,7 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 {
+    auto lock = turn();
     unsigned long number = e->recorded;
 
     runtime::enqueue(s, [=]() { return e->done >= number; });
@@ -455,6 +491,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
+    auto lock = turn();
     unsigned long number = e->recorded;
 
     if (!state().sticky)
@@ -466,6 +503,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int value)
 {
+    auto lock = turn();
     if (value < 0 || value > SHARED_MAX)
         return answer(cudaErrorInvalidValue);
     state().shared_limit[kernel] = (size_t)value;
@@ -474,6 +512,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int
 
 cudaError_t cudaGetLastError(void)
 {
+    auto lock = turn();
     cudaError_t e = state().last;
 
     if (!state().sticky)
