@@ -17,7 +17,7 @@
 #include "comm/lifeline_private.h"
 #include "comm/thread.h"
 
-static const double beat_s = 1;
+static const double beat_s = 1, look_s = 0.25; /* a beat; a look whether there is news */
 /* A loop that took so much longer than it should says that this process was stopped itself. */
 static const double stopped_s = 3;
 /* Rank 0 is lost: rank 1 speaks at once, each further rank so much later, should it still be there. */
@@ -255,21 +255,23 @@ static void await_goodbyes(struct lifeline *l)
 static void *watch(void *arg)
 {
     struct lifeline *l = arg;
-    double due = lifeline_now();
+    const char *told = NULL, *doing;
+    double due = lifeline_now(), look = due;
 
     prctl(PR_SET_NAME, "lifeline");
     forgive_silence(l);
     do {
-        double late = lifeline_now() - due;
-
-        if (late > stopped_s)
+        if (lifeline_now() - look > stopped_s)
             forgive_silence(l);
-        if (late >= 0) {
+        doing = atomic_load(&l->q.comm->doing);
+        if (lifeline_now() >= due || doing != told) {
             beat(l);
+            told = doing;
             due = lifeline_now() + beat_s;
         }
         check_silence(l);
-    } while (await_words(l, due));
+        look = lifeline_now() + look_s;
+    } while (await_words(l, look));
     await_goodbyes(l);
     return NULL;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "comm/lifeline.h"
+#include "launch/check_spec.h"
 #include "launch/evaluate.h"
 #include "launch/job.h"
 #include "launch/signals.h"
@@ -242,6 +243,8 @@ static enum status run(struct app *a, int argc, char **argv, bool *agreed, struc
         return OK;
     if (a->options.task == TASK_TOKENIZE)
         return task_tokenize(&a->options, e);
+    if (a->options.task == TASK_CHECK)
+        return task_check(&a->options, a->comm->ranks, e);
     if (a->options.task == TASK_HELP)
         options_print_help(stdout);
     else

@@ -56,7 +56,9 @@ static const struct option table[] = {
     {"quiet", 0, NULL, "no progress", .form = FORM_FLAG, FIELD(quiet)},
     {"plan", 0, NULL, "prints the plan and stops: no weights, no device, one process",
      .form = FORM_TASK, .task = TASK_PLAN},
-    {"ranks", 0, "N", "plans for so many ranks", .form = FORM_RANKS, FIELD(ranks)},
+    {"check", 0, NULL, "checks all that can be known before a run; prints the sbatch lines",
+     .form = FORM_TASK, .task = TASK_CHECK},
+    {"ranks", 0, "N", "plans, or checks, for so many ranks", .form = FORM_RANKS, FIELD(ranks)},
     {"roofline", 0, "DEVICE", "with --plan: the time it would take at best on such GPUs",
      .form = FORM_VALUE, FIELD(roofline)},
     {"tokenize", 0, "TOKENIZER", "writes the ids of a text; TOKENIZER: a folder or tokenizer.json",
@@ -176,7 +178,7 @@ static enum status take_option(struct reader *r, const struct option *option, co
         return OK;
     case FORM_TASK:
         if (r->o->task != TASK_RUN && option->task != TASK_HELP && option->task != TASK_VERSION)
-            return fail(e, ERR_USAGE, "command line: got --plan and --tokenize, want one");
+            return fail(e, ERR_USAGE, "command line: got two of --plan, --check and --tokenize, want one");
         r->o->task = option->task;
         if (value)
             *(const char **)field = value;
@@ -290,11 +292,11 @@ static enum status finish(struct reader *r, struct err *e)
             TRY(add_key(r, "out", r->out, e));
     }
     if (o->restart && (o->task != TASK_RUN))
-        return fail(e, ERR_USAGE, "command line: --restart: want a run, not --plan or --tokenize");
-    if (o->ranks && o->task != TASK_PLAN)
+        return fail(e, ERR_USAGE, "command line: --restart: want a run, not --plan, --check or --tokenize");
+    if (o->ranks && o->task != TASK_PLAN && o->task != TASK_CHECK)
         return fail(e, ERR_USAGE,
-                    "command line: --ranks: want --plan beside it (a run has the ranks that mpirun "
-                    "starts)");
+                    "command line: --ranks: want --plan or --check beside it (a run has the ranks that "
+                    "mpirun starts)");
     return check_roofline(o, e);
 }
 
@@ -362,6 +364,7 @@ void options_print_help(FILE *to)
                 "  [mpirun -np N] nvfp4_ppl SPEC.json [OPTION...]\n"
                 "  [mpirun -np N] nvfp4_ppl -d DATA.json -m MODEL.json [OPTION...]\n"
                 "  nvfp4_ppl SPEC.json --plan [--ranks N] [--roofline DEVICE]\n"
+                "  nvfp4_ppl SPEC.json --check [--ranks N]\n"
                 "  nvfp4_ppl --tokenize TOKENIZER --out IDS.npy FILE\n");
     print_options(to);
     roofline_devices(devices, sizeof devices);

@@ -13,17 +13,17 @@
 
 #include "spec/spec.h"
 
-enum options_task { TASK_RUN, TASK_PLAN, TASK_TOKENIZE, TASK_HELP, TASK_VERSION };
+enum options_task { TASK_RUN, TASK_PLAN, TASK_CHECK, TASK_TOKENIZE, TASK_HELP, TASK_VERSION };
 
 struct options {
     enum options_task task;
 
-    /* TASK_RUN, TASK_PLAN */
+    /* TASK_RUN, TASK_PLAN, TASK_CHECK */
     struct spec_source spec;
     const char *data_dir; /* of "wiki2"; NULL = NVFP4_PPL_DATA */
     const char *json;     /* result or plan as JSON; "-" = stdout */
     const char *nll;      /* .npy */
-    int ranks;            /* of --plan; 0 = those of the job */
+    int ranks;            /* of --plan and --check; 0 = those of the job */
     const char *roofline; /* of --plan: a name of roofline_devices; NULL = none */
     bool strict_memory;   /* a peak above the plan is a failure */
     bool restart;         /* put the journal aside, begin anew */

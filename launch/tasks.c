@@ -13,8 +13,7 @@
 #include "loader/tokenizer.h"
 #include "spec/sha256.h"
 
-/* As many ranks as asked for, or as the job has, or as have caps. */
-static int plan_ranks(const struct options *o, const struct spec_model *m, int job_ranks)
+int task_ranks(const struct options *o, const struct spec_model *m, int job_ranks)
 {
     if (o->ranks > 0)
         return o->ranks;
@@ -68,7 +67,7 @@ static enum status copy_for_device(const struct spec *spec, const struct options
         return fail(e, ERR_FIT, "no memory for %d models", spec->n_models);
     for (int i = 0; i < spec->n_models; i++) {
         const struct spec_caps *caps = &spec->model[i].caps;
-        int ranks = plan_ranks(o, &spec->model[i], job_ranks);
+        int ranks = task_ranks(o, &spec->model[i], job_ranks);
         uint64_t *cap = calloc((size_t)ranks, sizeof *cap);
 
         copy->model[i] = spec->model[i];
@@ -114,7 +113,7 @@ static enum status plan_model(const struct options *o, const struct spec *spec, 
     enum status st = run_open(spec, i, comm, o->data_dir, &r, e);
 
     if (st == OK)
-        st = run_plan_only(r, plan_ranks(o, &spec->model[i], job_ranks), e);
+        st = run_plan_only(r, task_ranks(o, &spec->model[i], job_ranks), e);
     if (st == OK && spec->n_models > 1 && !quiet)
         printf("%s%s\n", i ? "\n" : "", spec->model[i].label);
     if (st == OK)

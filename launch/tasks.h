@@ -4,6 +4,8 @@
 
 #include "launch/options.h"
 
+/* As many ranks as asked for, or as the job has, or as have caps. */
+int task_ranks(const struct options *o, const struct spec_model *m, int job_ranks);
 /* --plan: the plan of every model, as tables on stdout and as JSON where asked for. job_ranks: how
  * many ranks this job has; the plan is made by one of them. */
 MUST_USE enum status task_plan(const struct options *o, const struct spec *spec, int job_ranks,

@@ -137,7 +137,7 @@ static void test_wrong(void)
         {"s.json --plan --ranks 1025", C "--ranks: got 1025, want 1 to 1024"},
         {"s.json --plan --ranks two", C "--ranks: got two, want 1 to 1024"},
         {"s.json --ranks 2",
-         C "--ranks: want --plan beside it (a run has the ranks that mpirun starts)"},
+         C "--ranks: want --plan or --check beside it (a run has the ranks that mpirun starts)"},
         {"s.json --roofline h200", C "--roofline: want --plan beside it"},
         {"s.json --plan --roofline h2000",
          C "--roofline: got h2000, want one of a100, h100, h200, b200, b200-fp4, 4090, 5090, "
@@ -149,7 +149,7 @@ static void test_wrong(void)
          C "--tokenize: got no text, want --tokenize TOKENIZER --out IDS.npy FILE (or -)"},
         {"--tokenize t a.txt",
          C "--tokenize: got no --out, want --tokenize TOKENIZER --out IDS.npy FILE (or -)"},
-        {"s.json --plan --tokenize t", C "got --plan and --tokenize, want one"},
+        {"s.json --plan --tokenize t", C "got two of --plan, --check and --tokenize, want one"},
 #undef C
     };
 
