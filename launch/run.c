@@ -214,6 +214,54 @@ static enum status open_device(struct run *r, struct err *e)
     return r->kernels->open(&o, &r->device, e);
 }
 
+enum { ISA_NAME = 32 };
+
+/* Where a variant stands in the backend's list, best first; -1 = not there. */
+static int isa_place(const char *list, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *at = list; at; at = strstr(at, ", ")) {
+        at += at == list ? 0 : 2;
+        if (strncmp(at, name, n) == 0 && (at[n] == ',' || at[n] == 0))
+            return (int)(at - list);
+    }
+    return -1;
+}
+
+/* In 16-bit dtypes a variant may sum in an order of its own, and each rank has chosen by itself: if
+ * they differ, all take the one furthest down the list, which every rank has, so that the number does
+ * not depend on which rank computes what. */
+static enum status agree_isa(struct run *r, struct err *e)
+{
+    struct device_options o = device_options(r);
+    char mine[ISA_NAME], list[256], (*all)[ISA_NAME];
+    int last = 0;
+    bool differ = false;
+    enum status st;
+
+    if (r->comm->ranks == 1 || r->choice->dtype == DTYPE_F32)
+        return OK;
+    all = calloc((size_t)r->comm->ranks, sizeof *all);
+    if (!all)
+        return fail(e, ERR_FIT, "no memory for %d ranks", r->comm->ranks);
+    snprintf(mine, sizeof mine, "%s", r->kernels->isa(r->device));
+    r->kernels->variants(list, sizeof list);
+    st = r->comm->ops->gather(r->comm, mine, all, sizeof mine, e);
+    for (int i = 1; st == OK && i < r->comm->ranks; i++) {
+        differ = differ || strcmp(all[i], all[0]) != 0;
+        last = isa_place(list, all[i]) > isa_place(list, all[last]) ? i : last;
+    }
+    if (st == OK && differ) {
+        o.isa = all[last];
+        r->kernels->close(r->device);
+        r->device = NULL;
+        st = job_agree(r->comm, r->kernels->open(&o, &r->device, e), e);
+    }
+    free(all);
+    return st;
+}
+
 /* The plan reckons with the most threads of any rank. */
 static enum status share_threads(struct run *r, struct err *e)
 {
@@ -236,6 +284,7 @@ static enum status share_threads(struct run *r, struct err *e)
 enum status run_device(struct run *r, struct err *e)
 {
     TRY(job_agree(r->comm, open_device(r, e), e));
+    TRY(agree_isa(r, e));
     return share_threads(r, e);
 }
 
