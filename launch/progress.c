@@ -5,16 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
+#include "spec/clock.h"
 
 static bool is_terminal(FILE *f)
 {
@@ -29,7 +22,7 @@ void progress_begin(struct progress *p, FILE *out, const char *label, int64_t wi
     snprintf(p->label, sizeof p->label, "%s", label);
     p->terminal = is_terminal(out);
     p->interval_s = p->terminal ? 0.2 : 10;
-    p->began_s = p->printed_s = now();
+    p->began_s = p->printed_s = clock_seconds();
 }
 
 void progress_skip(struct progress *p, int64_t windows, int64_t tokens)
@@ -78,7 +71,7 @@ void progress_update(struct progress *p, int64_t windows_done, int64_t tokens, d
 
     if (p->quiet)
         return;
-    at = now();
+    at = clock_seconds();
     if (at - p->printed_s < p->interval_s && windows_done < p->windows) /* the last one always */
         return;
     p->printed_s = at;

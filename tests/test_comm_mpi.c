@@ -6,10 +6,10 @@
  * order of its channel, in both directions at once, while the caller computes and makes no call;
  * collectives agree; the end is orderly. */
 #include "comm/comm.h"
+#include "spec/clock.h"
 #include "tests/test.h"
 
 #include <stdint.h>
-#include <time.h>
 
 enum { N_MESSAGES = 10, MAX_BYTES = 16 << 20 };
 static const size_t sizes[N_MESSAGES] = {0,     1,         8,      4095,          4096,
@@ -28,14 +28,6 @@ struct exchange { /* one direction to and one from a neighbour */
             exit(1);                                                                               \
         }                                                                                          \
     } while (0)
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* What byte i of message k from `from` to `to` must be. */
 static uint8_t pattern(int from, int to, int k, size_t i)
@@ -112,7 +104,7 @@ static void test_overlap(struct comm *c)
         memset(out, 1 + c->rank, MAX_BYTES);
         EXPECT_OK(c->ops->send(c, peer, COMM_HIDDEN, out, MAX_BYTES, &send, &e));
         EXPECT_OK(c->ops->recv(c, peer, COMM_HIDDEN, in, MAX_BYTES, &recv, &e));
-        for (until = now() + 2; now() < until;)
+        for (until = clock_seconds() + 2; clock_seconds() < until;)
             for (int i = 0; i < 100000; i++)
                 sum = sum + 1e-3 * i;
         EXPECT(c->ops->test(c, &send, &sent, &e) == OK && sent);

@@ -5,22 +5,14 @@
  * rank within a bound, with one line that names the peer and with the exit code that was given.
  * The program starts itself under mpirun; `child` is what its ranks then do. */
 #include "comm/comm.h"
+#include "spec/clock.h"
 #include "tests/test.h"
 
 #include <pthread.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define GONE " (it is gone, stopped or stuck)\n"
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* Rank 0 prints the error, as launch/ would, and ends the job. */
 static void end_job(struct comm *c, const struct err *e)
@@ -144,7 +136,7 @@ static int child(const char *what, int *argc, char ***argv)
 static void expect_end(const char *self, const char *what, int code, const char *message)
 {
     char command[4096], text[16384] = "";
-    double start = now(), took;
+    double start = clock_seconds(), took;
     size_t n;
     FILE *f;
     int rc;
@@ -155,7 +147,7 @@ static void expect_end(const char *self, const char *what, int code, const char 
     n = fread(text, 1, sizeof text - 1, f);
     text[n] = '\0';
     rc = pclose(f);
-    took = now() - start;
+    took = clock_seconds() - start;
     printf("%s: %.2f s, status %d\n%s\n", what, took, rc, text);
     EXPECT(WIFEXITED(rc) && WEXITSTATUS(rc) == code);
     if (message)

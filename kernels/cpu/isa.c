@@ -3,9 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "kernels/cpu/cpu.h"
+#include "spec/clock.h"
 
 /* __builtin_cpu_supports also asks whether the system saves the wide registers. */
 static bool has_avx512(void)
@@ -39,14 +39,6 @@ const struct isa cpu_isas[] = {
     {0},
 };
 
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Least time of one panel product of many; all zeros, which no instruction minds. */
 static double time_micro(const struct gemm_ops *ops, const void *zeros)
 {
@@ -55,11 +47,11 @@ static double time_micro(const struct gemm_ops *ops, const void *zeros)
     double best = INFINITY;
 
     for (int t = 0; t < TRIES; t++) {
-        double start = seconds();
+        double start = clock_seconds();
 
         for (int i = 0; i < CALLS; i++)
             ops->micro(zeros, zeros, GEMM_KC, c, GEMM_NR, true);
-        best = fmin(best, seconds() - start);
+        best = fmin(best, clock_seconds() - start);
     }
     return best;
 }

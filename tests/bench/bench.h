@@ -14,7 +14,6 @@ void bench_part(const char *key, double value, const char *unit);
 
 /* Cores this process may use. */
 int bench_cores(void);
-double bench_now(void);
 
 /* The folder of a checkpoint with random weights, made by make_checkpoint with these options (one
  * space between two) into build/bench/NAME where it is not there yet. The text lives until exit. */

@@ -2,8 +2,8 @@
 /* attention_share_bfloat16, attention_share_float32: causal attention of Llama-3.2-1B's shape (32
  * query heads on 8 kv heads, head_dim 64) on one window of 2048 tokens, counting the causal half,
  * as a fraction of this machine's f32 FMA peak. Best of several runs, each beside the peak. */
-#include <time.h>
 
+#include "spec/clock.h"
 #include "tests/bench/peak.h"
 #include "tests/cpu_values.h"
 
@@ -12,14 +12,6 @@ enum { Q_VALUES = TOKENS * HEADS * D, KV_VALUES = TOKENS * KV_HEADS * D };
 
 /* q k^T and p v: 2 D flops each for the T (T+1) / 2 pairs of every head */
 static const double flops = 2.0 * 2 * D * HEADS * (TOKENS * (TOKENS + 1.0) / 2);
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 struct operands {
     void *q, *k, *v, *out;
@@ -68,9 +60,9 @@ static void time_attention(enum dtype t)
     for (int r = 0; r < ROUNDS; r++) {
         if (!peak_raise(&peak, kernels_cpu.threads(d)))
             SKIP("no vector FMA on this processor");
-        double start = seconds();
+        double start = clock_seconds();
         EXPECT(kernels_cpu.attention(d, x.out, x.q, x.k, x.v, &a, &b, &e) == OK);
-        rate = fmax(rate, flops / (seconds() - start) * 1e-9);
+        rate = fmax(rate, flops / (clock_seconds() - start) * 1e-9);
     }
     printf("%s: %s\n", dtype_name(t), kernels_cpu.describe(d));
     printf("part attention_%s_gflops %.1f GFLOP/s\n", dtype_name(t), rate);

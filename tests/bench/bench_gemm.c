@@ -3,20 +3,12 @@
  * in the same run: f32 FMA for float32, the faster of FMA and vdpbf16ps for bfloat16. The figure is
  * the least over the shapes; all rates are the best of many short repetitions, peak and product in
  * turn, so that both meet the same clock and the same neighbours. */
-#include <time.h>
 
+#include "spec/clock.h"
 #include "tests/bench/peak.h"
 #include "tests/cpu_case.h"
 
 enum { REPETITIONS = 12 };
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static const struct product { int T, K, N; } products[] = {
     {512, 2048, 2048}, {512, 2048, 8192}, {2048, 2048, 2048}, {2048, 2048, 8192}};
@@ -27,11 +19,11 @@ static double time_product(struct device *d, const struct product *s, const stru
 {
     struct weight w = *all;
     struct err e = {0};
-    double start = seconds();
+    double start = clock_seconds();
 
     w.N = s->N;
     EXPECT(kernels_cpu.linear(d, y, x, &w, s->T, &e) == OK);
-    return 2.0 * s->T * s->K * s->N / (seconds() - start) * 1e-9;
+    return 2.0 * s->T * s->K * s->N / (clock_seconds() - start) * 1e-9;
 }
 
 /* Best rate of each product; the peaks move up beside them. */

@@ -3,7 +3,8 @@
 #include <immintrin.h>
 #include <math.h>
 #include <stddef.h>
-#include <time.h>
+
+#include "spec/clock.h"
 
 enum { CHAINS = 14, STEPS = 400000 };
 
@@ -63,21 +64,13 @@ __attribute__((target("avx512f,avx512bf16"))) static double burn_dot_512(void)
     return (double)STEPS * CHAINS * 64;
 }
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static double rate(burn *work, int threads)
 {
-    double start = now(), flops = 0;
+    double start = clock_seconds(), flops = 0;
 
 #pragma omp parallel num_threads(threads) reduction(+ : flops)
     flops += work();
-    return flops / (now() - start) * 1e-9;
+    return flops / (clock_seconds() - start) * 1e-9;
 }
 
 bool peak_raise(struct peak *best, int threads)
