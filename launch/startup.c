@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "comm/comm.h"
 #include "comm/thread.h"
+#include "spec/clock.h"
 
 /* Rank 0 speaks; the others only if it should not be there. */
 static const double others_later_s = 5;
@@ -25,15 +25,14 @@ struct startup {
     bool met;
 };
 
-/* Have the ranks met within so many seconds from `began`? */
-static bool met_within(struct startup *s, const struct timespec *began, double seconds)
+/* Have the ranks met by then? */
+static bool met_by(struct startup *s, const struct timespec *until)
 {
-    struct timespec until = {began->tv_sec + (time_t)(seconds + 0.5), began->tv_nsec};
     bool met, late = false;
 
     pthread_mutex_lock(&s->lock);
     while (!s->met && !late)
-        late = pthread_cond_timedwait(&s->changed, &s->lock, &until) == ETIMEDOUT;
+        late = pthread_cond_timedwait(&s->changed, &s->lock, until) == ETIMEDOUT;
     met = s->met;
     pthread_mutex_unlock(&s->lock);
     return met;
@@ -42,14 +41,14 @@ static bool met_within(struct startup *s, const struct timespec *began, double s
 static void *startup_run(void *arg)
 {
     struct startup *s = arg;
-    struct timespec began;
+    struct timespec note = clock_after(s->note_s);
+    struct timespec limit = clock_after(s->limit_s + (s->rank == 0 ? 0 : others_later_s));
 
-    clock_gettime(CLOCK_MONOTONIC, &began);
-    if (met_within(s, &began, s->note_s))
+    if (met_by(s, &note))
         return NULL;
     if (s->rank == 0)
         fprintf(stderr, "nvfp4_ppl: rank 0 (%s): waiting for the other ranks\n", s->host);
-    if (met_within(s, &began, s->limit_s + (s->rank == 0 ? 0 : others_later_s)))
+    if (met_by(s, &limit))
         return NULL;
     fprintf(stderr,
             "nvfp4_ppl: rank %d (%s): the ranks did not meet within %g s: can all hosts reach each "
@@ -62,7 +61,6 @@ static void *startup_run(void *arg)
 enum status startup_begin(double note_s, double limit_s, struct startup **out, struct err *e)
 {
     struct startup *s = calloc(1, sizeof *s);
-    pthread_condattr_t monotonic;
     int code;
 
     *out = NULL;
@@ -74,10 +72,7 @@ enum status startup_begin(double note_s, double limit_s, struct startup **out, s
     if (gethostname(s->host, sizeof s->host - 1) != 0)
         strcpy(s->host, "unknown");
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition(&s->changed);
     code = comm_thread_start(&s->thread, startup_run, s);
     if (code != 0) {
         free(s);

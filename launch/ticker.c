@@ -4,7 +4,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "spec/clock.h"
 
 struct ticker {
     void (*tick)(void *context);
@@ -15,20 +16,6 @@ struct ticker {
     pthread_cond_t changed;
     bool asked, stopping;
 };
-
-static struct timespec after(double seconds)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += (time_t)seconds;
-    t.tv_nsec += (long)((seconds - (double)(time_t)seconds) * 1e9);
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
-}
 
 /* Until `until`, or until it is stopped; with `or_asked`, until it is asked. The lock is held. */
 static void wait_until(struct ticker *t, const struct timespec *until, bool or_asked)
@@ -45,7 +32,7 @@ static void *run(void *arg)
 
     pthread_mutex_lock(&t->lock);
     while (!t->stopping) {
-        struct timespec soon = after(t->least), late = after(t->most);
+        struct timespec soon = clock_after(t->least), late = clock_after(t->most);
 
         wait_until(t, &soon, false);
         wait_until(t, &late, true);
@@ -64,7 +51,6 @@ enum status ticker_start(void (*tick)(void *context), void *context, double leas
                          struct ticker **out, struct err *e)
 {
     struct ticker *t = calloc(1, sizeof *t);
-    pthread_condattr_t monotonic;
     int code;
 
     *out = NULL;
@@ -75,10 +61,7 @@ enum status ticker_start(void (*tick)(void *context), void *context, double leas
     t->least = least;
     t->most = most;
     pthread_mutex_init(&t->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition(&t->changed);
     code = pthread_create(&t->thread, NULL, run, t);
     if (code != 0) {
         free(t);
