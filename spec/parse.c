@@ -268,9 +268,15 @@ static enum status open_set(struct reader *r, const char *value, bool text,
         return fail(e, ERR_SPEC, "%s: a value of --set is longer than %d bytes", name,
                     SPEC_BYTES_MAX);
     r->n_sources++;
-    if (maybe_json &&
-        json_parse(name, value, strlen(value), flags, ERR_SPEC, &src->doc, &not_json) == OK)
+    code = maybe_json
+               ? json_parse(name, value, strlen(value), flags, ERR_SPEC, &src->doc, &not_json)
+               : ERR_SPEC;
+    if (code == OK)
         return OK;
+    if (code != ERR_SPEC) { /* it may be JSON: that cannot be said without memory */
+        *e = not_json;
+        return code;
+    }
     string = cJSON_CreateString(value);
     quoted = string ? cJSON_PrintUnformatted(string) : NULL;
     cJSON_Delete(string);

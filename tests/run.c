@@ -85,6 +85,14 @@ struct args args_ppl(int np)
     return a;
 }
 
+void args_add_suffix(struct args *a, const char *suffix)
+{
+    char *word = a->word[--a->n];
+
+    args_add(a, "%s%s", word, suffix);
+    free(word);
+}
+
 static void child_exec(struct run *r)
 {
     int null = open("/dev/null", O_RDONLY);

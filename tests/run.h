@@ -29,6 +29,9 @@ struct args args_none(void);
 struct args args_ppl(int np);
 void args_add(struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* The program with more at the end of its name: the last word so far. */
+void args_add_suffix(struct args *a, const char *suffix);
+
 struct run {
     pid_t pid;
     int code; /* exit code; 128 + signal when a signal ended it; -1 when it was killed for its limit */

@@ -1,0 +1,191 @@
+/* Fault points: nvfp4_ppl_fault is nvfp4_ppl, linked so that its calls of the functions below come
+ * here first (ld --wrap). The program itself knows nothing of it and costs nothing more.
+ *
+ *   NVFP4_PPL_FAULT=[RANK/]SITE:N[+][:ACTION]
+ *
+ * The N-th call of SITE (with +: and each later one), on that rank or on any, meets ACTION:
+ *   kill (standard), abort, exit0, exit3, stop   the process, before the call is made
+ *   fail                                         the call fails: EIO, ENOMEM, an MPI error
+ *   full                                         the call fails with ENOSPC; write: after a part
+ *   slow                                         the call takes 0.3 s longer
+ * NVFP4_PPL_FAULT_MARK=FILE is made when that happens, so that a test can go on until it does not. */
+#include <errno.h>
+#include <fcntl.h>
+#include <mpi.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "stage/stage.h"
+
+enum action { NOTHING, KILL, ABORT, EXIT0, EXIT3, STOP, FAIL, FULL, SLOW, ACTIONS };
+
+static const char *const action_name[ACTIONS] = {"",      "kill", "abort", "exit0", "exit3",
+                                                 "stop", "fail", "full",  "slow"};
+
+static struct {
+    char site[32];
+    const char *mark;
+    long n;
+    bool later_too;
+    enum action action;
+    atomic_long calls;
+} fault;
+
+ssize_t __real_write(int fd, const void *data, size_t bytes);
+int __real_open(const char *path, int flags, ...);
+
+/* A mistake in the variable must not look like a fault that was survived. */
+static __attribute__((noreturn)) void misread(const char *text)
+{
+    fprintf(stderr, "NVFP4_PPL_FAULT: cannot read \"%s\"\n", text);
+    _exit(100);
+}
+
+static __attribute__((constructor)) void fault_read(void)
+{
+    const char *text = getenv("NVFP4_PPL_FAULT"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+    const char *at = text, *slash = text ? strchr(text, '/') : NULL;
+    char action[16] = "kill", plus[2] = "";
+
+    if (!text || !*text)
+        return;
+    if (slash) {
+        if (strtol(text, NULL, 10) != (rank ? strtol(rank, NULL, 10) : 0))
+            return;
+        at = slash + 1;
+    }
+    if (sscanf(at, "%31[^:]:%ld:%15s", fault.site, &fault.n, action) < 2 &&
+        sscanf(at, "%31[^:]:%ld%1[+]:%15s", fault.site, &fault.n, plus, action) < 2)
+        misread(text);
+    if (sscanf(at, "%31[^:]:%ld%1[+]:%15s", fault.site, &fault.n, plus, action) >= 3)
+        fault.later_too = true;
+    for (int i = KILL; i < ACTIONS; i++)
+        if (strcmp(action, action_name[i]) == 0)
+            fault.action = i;
+    if (fault.action == NOTHING || fault.n < 1)
+        misread(text);
+    fault.mark = getenv("NVFP4_PPL_FAULT_MARK");
+}
+
+/* What this call meets. The process's own end happens here. */
+static enum action meet(const char *site)
+{
+    long call;
+    int fd;
+
+    if (fault.action == NOTHING || strcmp(site, fault.site) != 0)
+        return NOTHING;
+    call = atomic_fetch_add(&fault.calls, 1) + 1;
+    if (call != fault.n && !(fault.later_too && call > fault.n))
+        return NOTHING;
+    if (fault.mark && (fd = __real_open(fault.mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0666)) >= 0)
+        close(fd);
+    switch (fault.action) {
+    case KILL:
+        raise(SIGKILL);
+        break;
+    case ABORT:
+        abort();
+    case EXIT0:
+        _exit(0);
+    case EXIT3:
+        _exit(3);
+    case STOP:
+        raise(SIGSTOP);
+        break;
+    case SLOW:
+        nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+        return NOTHING;
+    default:
+        break;
+    }
+    return fault.action;
+}
+
+static int error_of(enum action a, int standard)
+{
+    return a == FULL ? ENOSPC : standard;
+}
+
+/* A function that fails by returning `failed` with errno set. */
+#define WRAP(type, name, parameters, arguments, error, failed)                                     \
+    type __real_##name parameters;                                                                 \
+    type __wrap_##name parameters;                                                                 \
+    type __wrap_##name parameters                                                                  \
+    {                                                                                              \
+        enum action a = meet(#name);                                                               \
+                                                                                                   \
+        if (a == NOTHING)                                                                          \
+            return __real_##name arguments;                                                        \
+        errno = error_of(a, error);                                                                \
+        return failed;                                                                             \
+    }
+
+WRAP(void *, malloc, (size_t n), (n), ENOMEM, NULL)
+WRAP(void *, calloc, (size_t n, size_t size), (n, size), ENOMEM, NULL)
+WRAP(void *, realloc, (void *p, size_t n), (p, n), ENOMEM, NULL)
+WRAP(void *, mmap, (void *at, size_t n, int protection, int flags, int fd, off_t from),
+     (at, n, protection, flags, fd, from), ENOMEM, MAP_FAILED)
+WRAP(ssize_t, pread, (int fd, void *to, size_t n, off_t at), (fd, to, n, at), EIO, -1)
+WRAP(int, fdatasync, (int fd), (fd), EIO, -1)
+WRAP(int, fsync, (int fd), (fd), EIO, -1)
+WRAP(int, rename, (const char *from, const char *to), (from, to), EIO, -1)
+WRAP(int, renameat, (int f, const char *from, int t, const char *to), (f, from, t, to), EIO, -1)
+WRAP(int, ftruncate, (int fd, off_t n), (fd, n), EIO, -1)
+WRAP(FILE *, fopen, (const char *path, const char *mode), (path, mode), EIO, NULL)
+WRAP(FILE *, fdopen, (int fd, const char *mode), (fd, mode), ENOMEM, NULL)
+WRAP(int, fflush, (FILE * f), (f), EIO, EOF)
+WRAP(int, pthread_create,
+     (pthread_t *t, const pthread_attr_t *attr, void *(*run)(void *), void *arg),
+     (t, attr, run, arg), EAGAIN, EAGAIN)
+
+WRAP(int, MPI_Isend,
+     (const void *buf, int n, MPI_Datatype t, int to, int tag, MPI_Comm c, MPI_Request *r),
+     (buf, n, t, to, tag, c, r), EIO, MPI_ERR_OTHER)
+WRAP(int, MPI_Irecv,
+     (void *buf, int n, MPI_Datatype t, int from, int tag, MPI_Comm c, MPI_Request *r),
+     (buf, n, t, from, tag, c, r), EIO, MPI_ERR_OTHER)
+WRAP(int, MPI_Comm_dup, (MPI_Comm c, MPI_Comm *out), (c, out), EIO, MPI_ERR_OTHER)
+
+/* A full disk takes what still fits. */
+ssize_t __wrap_write(int fd, const void *data, size_t bytes);
+ssize_t __wrap_write(int fd, const void *data, size_t bytes)
+{
+    enum action a = meet("write");
+
+    if (a == NOTHING)
+        return __real_write(fd, data, bytes);
+    if (a == FULL && bytes >= 3)
+        return __real_write(fd, data, bytes / 3);
+    errno = error_of(a, EIO);
+    return -1;
+}
+
+int __wrap_open(const char *path, int flags, mode_t mode);
+int __wrap_open(const char *path, int flags, mode_t mode)
+{
+    enum action a = meet("open");
+
+    if (a == NOTHING)
+        return __real_open(path, flags, mode);
+    errno = error_of(a, EMFILE);
+    return -1;
+}
+
+/* A layer's computation. */
+enum status __real_stage_layer(struct stage *s, int layer, int slot, struct err *e);
+enum status __wrap_stage_layer(struct stage *s, int layer, int slot, struct err *e);
+enum status __wrap_stage_layer(struct stage *s, int layer, int slot, struct err *e)
+{
+    if (meet("stage_layer") == NOTHING)
+        return __real_stage_layer(s, layer, slot, e);
+    return fail(e, ERR_UNAVAILABLE, "layer %d: the device failed", layer);
+}

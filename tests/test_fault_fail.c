@@ -1,0 +1,112 @@
+// links: run spec
+// timeout: 600
+// labels: slow
+// processors: 2
+/* Proves D3: whichever allocation, read, write or MPI call of a run fails, it ends with one line and
+ * an exit code that fits (or had no need of the call), and goes on afterwards to the same bits with
+ * every window that it had reported as done. Up to EVERY each call is tried, then ever larger steps:
+ * a run makes thousands of allocations, most of them alike. */
+#include "tests/test.h"
+#include "tests/ways.h"
+
+enum { ROWS = 3, EVERY = 40, CALLS_MAX = 1 << 20 };
+
+struct site {
+    const char *name, *action;
+    int np;
+    int codes[5]; /* what may come of it, besides 0; 0 ends the list */
+};
+
+static const struct way plain = {.np = 1, .microbatch = 1, .rows = ROWS};
+
+static bool is_allowed(const struct site *s, int code)
+{
+    for (int i = 0; s->codes[i]; i++)
+        if (s->codes[i] == code)
+            return true;
+    return code == 0;
+}
+
+static void expect_ending(const struct site *s, const char *fault, const struct run *r)
+{
+    if (!is_allowed(s, r->code) || way_lines(r) != (r->code != 0)) {
+        printf("FAIL %s: exit code %d, %d lines\n", fault, r->code, way_lines(r));
+        run_print(r);
+        exit(1);
+    }
+}
+
+/* false when a run has fewer than n calls. */
+static bool try_fail(const char *want, const struct site *s, int n)
+{
+    const char *slash = strchr(s->name, '/');
+    const char *out = scratch_path("%s-%s-%d", slash ? slash + 1 : s->name, s->action, n);
+    struct way faulty = {.np = s->np, .microbatch = 1, .rows = ROWS};
+    char fault[64];
+    int done;
+
+    snprintf(fault, sizeof fault, "%s:%d%s:%s", s->name, n, strcmp(s->action, "full") ? "" : "+",
+             s->action);
+    faulty.fault = fault;
+    struct run *r = way_run(out, &faulty);
+    bool met = way_fault_met();
+    if (met)
+        expect_ending(s, fault, r);
+    else
+        EXPECT(r->code == 0);
+    run_close(r);
+    if (!met)
+        return false;
+    done = way_status_windows(out);
+    run_close(way_expect(out, &plain, 0));
+    EXPECT(way_differs(want, out) == 0);
+    EXPECT(way_restored(out) >= done);
+    return true;
+}
+
+static void try_all(const char *want, const struct site *s)
+{
+    int n = 1, tried = 0, last = 0;
+
+    while (n <= CALLS_MAX && try_fail(want, s, n)) {
+        last = n;
+        tried++;
+        n += n < EVERY ? 1 : n / 4;
+    }
+    printf("%s:%s, %d rank%s: %d tried, the last at call %d\n", s->name, s->action, s->np,
+           s->np > 1 ? "s" : "", tried, last);
+    fflush(stdout);
+    EXPECT(tried > 0 && n <= CALLS_MAX);
+}
+
+int main(void)
+{
+    static const struct site sites[] = {
+        {"write", "fail", 1, {74}},
+        {"write", "full", 1, {74}},
+        {"fdatasync", "fail", 1, {74}},
+        {"fsync", "fail", 1, {74}},
+        {"rename", "fail", 1, {73, 74}},
+        {"renameat", "fail", 1, {74}},
+        {"open", "fail", 1, {66, 71, 73, 74}},
+        {"fopen", "fail", 1, {66, 71, 73, 74}},
+        {"fdopen", "fail", 1, {74}},
+        {"fflush", "fail", 1, {74}},
+        {"pread", "fail", 1, {74}},
+        {"malloc", "fail", 1, {71}},
+        {"calloc", "fail", 1, {71}},
+        {"realloc", "fail", 1, {71}},
+        {"mmap", "fail", 1, {71}},
+        {"pthread_create", "fail", 1, {71}},
+        {"stage_layer", "fail", 1, {69}},
+        {"1/MPI_Isend", "fail", 2, {75}},
+        {"1/MPI_Irecv", "fail", 2, {75}},
+    };
+    const char *want = scratch_path("want");
+
+    run_close(way_expect(want, &plain, 0));
+    for (size_t i = 0; i < sizeof sites / sizeof *sites; i++)
+        if (sites[i].np == 1 || *MPIRUN)
+            try_all(want, &sites[i]);
+    return 0;
+}

@@ -1,0 +1,177 @@
+#include "tests/ways.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void put(struct args *a, const char *name, const char *value)
+{
+    args_add(a, "%s", name);
+    args_add(a, "%s", value);
+}
+
+static void put_int(struct args *a, const char *name, const char *key, int value)
+{
+    args_add(a, "%s", name);
+    args_add(a, "%s%d", key, value);
+}
+
+/* Ids, so that a run reads no tokenizer: made once by the program itself. */
+static const char *ids(void)
+{
+    const char *path = scratch_path("ids.npy");
+    struct args a;
+    struct run *r;
+
+    if (file_exists(path))
+        return path;
+    a = args_ppl(1);
+    put(&a, "--tokenize", WAYS_DATA "/models/llama-nvfp4");
+    put(&a, "--out", path);
+    args_add(&a, WAYS_DATA "/text/demo.txt");
+    r = run_program(&a, 60);
+    if (r->code != 0) {
+        run_print(r);
+        exit(1);
+    }
+    run_close(r);
+    return path;
+}
+
+static struct args words(const char *out, const struct way *w)
+{
+    struct args a = args_ppl(w->np);
+    const char *spec = scratch_path("spec.json");
+
+    if (w->fault)
+        args_add_suffix(&a, "_fault");
+    file_printf(spec,
+                "{ \"model_dir\": \"%s/models/llama-nvfp4\", \"threads\": 1,\n"
+                "  \"data\": { \"tokens\": \"%s\", \"eval_len\": 100, \"eval_stride\": 20 } }\n",
+                WAYS_DATA, ids());
+    args_add(&a, "%s", spec);
+    args_add(&a, "--set");
+    args_add(&a, "dtype=%s", w->dtype ? w->dtype : "float32");
+    put_int(&a, "--set", "data.max_rows=", w->rows);
+    put_int(&a, "--microbatch", "", w->microbatch);
+    put(&a, "--out", out);
+    if (w->extra)
+        args_add(&a, "%s", w->extra);
+    return a;
+}
+
+struct run *way_start(const char *out, const struct way *w)
+{
+    struct args a = words(out, w);
+
+    remove(scratch_path("mark"));
+    setenv("NVFP4_PPL_FAULT_MARK", scratch_path("mark"), 1);
+    setenv("NVFP4_PPL_FAULT", w->fault ? w->fault : "", 1);
+    return run_start(&a);
+}
+
+struct run *way_run(const char *out, const struct way *w)
+{
+    struct run *r = way_start(out, w);
+
+    run_wait(r, 60);
+    return r;
+}
+
+struct run *way_expect(const char *out, const struct way *w, int code)
+{
+    struct run *r = way_run(out, w);
+
+    if (r->code != code) {
+        printf("FAIL: want exit code %d\n", code);
+        run_print(r);
+        exit(1);
+    }
+    return r;
+}
+
+bool way_fault_met(void)
+{
+    return file_exists(scratch_path("mark"));
+}
+
+int way_lines(const struct run *r)
+{
+    static const char *const other[] = {"warning: ", "llama-nvfp4: "};
+    int n = 0;
+
+    for (const char *at = r->err; (at = strstr(at, "nvfp4_ppl: ")); at++) {
+        bool failure = at == r->err || at[-1] == '\n';
+
+        for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+            if (strncmp(at + strlen("nvfp4_ppl: "), other[i], strlen(other[i])) == 0)
+                failure = false;
+        n += failure;
+    }
+    return n;
+}
+
+const char *way_file(const char *out, const char *name)
+{
+    return scratch_path("%s/%s", strrchr(out, '/') + 1, name);
+}
+
+bool same_file(const char *a, const char *b)
+{
+    size_t n, m;
+    char *x = file_read(a, &n), *y = file_read(b, &m);
+    bool same = x && y && n == m && memcmp(x, y, n) == 0;
+
+    free(x);
+    free(y);
+    return same;
+}
+
+int way_differs(const char *want, const char *out)
+{
+    static const char *const keys[] = {"ppl",     "mean_nll", "se_iid",     "se_block",
+                                       "windows", "tokens",   "windows_all"};
+    cJSON *x = json_file(way_file(want, "result.json")), *y;
+    int n = 0;
+
+    if (!same_file(way_file(want, "nll.npy"), way_file(out, "nll.npy"))) {
+        printf("  nll.npy differs\n");
+        n++;
+    }
+    y = json_file(way_file(out, "result.json"));
+    if (strcmp(json_text(y, "status"), "complete") != 0) {
+        printf("  result.json is not complete\n");
+        n++;
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!(json_number(json_result(x), keys[i]) == json_number(json_result(y), keys[i]))) {
+            printf("  %s differs\n", keys[i]);
+            n++;
+        }
+    cJSON_Delete(x);
+    cJSON_Delete(y);
+    return n;
+}
+
+int way_restored(const char *out)
+{
+    cJSON *json = json_file(way_file(out, "result.json"));
+    int n = (int)json_number(json_result(json), "windows_restored");
+
+    cJSON_Delete(json);
+    return n;
+}
+
+int way_status_windows(const char *out)
+{
+    cJSON *json;
+    int n;
+
+    if (!file_exists(way_file(out, "status.json")))
+        return -1;
+    json = json_file(way_file(out, "status.json"));
+    n = (int)json_number(json, "windows_done");
+    cJSON_Delete(json);
+    return n;
+}
