@@ -233,9 +233,10 @@ static enum status with_spec(struct app *a, bool *agreed, struct err *e)
 
 static enum status run(struct app *a, int argc, char **argv, bool *agreed, struct err *e)
 {
-    *agreed = true;
+    *agreed = false; /* no rank knows of another yet */
     TRY(signals_start(on_signal, a, &a->signals, e));
     TRY(open_comm(a, &argc, &argv, e));
+    *agreed = true;
     TRY(options_read(argc, argv, &a->options, e));
     if (a->options.task == TASK_RUN || a->options.task == TASK_PLAN)
         return with_spec(a, agreed, e);
@@ -262,8 +263,8 @@ int main(int argc, char **argv)
     if (st == OK && fflush(stdout) != 0)
         st = fail(&e, ERR_IO, "standard output: cannot be written");
     pthread_mutex_lock(&a.lock); /* from here on a signal waits: the end is near and orderly */
-    if (st != OK)
-        report_failure(&a, agreed, st, &e);
+    if (st != OK) /* what a transport meets is this rank's own, also while ranks settle something */
+        report_failure(&a, agreed && st != ERR_INTERRUPTED, st, &e);
     evaluate_close(a.evaluation);
     spec_free(a.spec);
     options_close(&a.options);
