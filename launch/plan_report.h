@@ -1,4 +1,6 @@
-/* plan_report.h - the plan as people draw it by hand, and as JSON. */
+/* plan_report.h - the plan as people draw it by hand, and as JSON.
+ *
+ * Memory: none but the JSON, which is the caller's. */
 #ifndef LAUNCH_PLAN_REPORT_H
 #define LAUNCH_PLAN_REPORT_H
 
@@ -11,7 +13,7 @@
  * are shown. */
 void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bool timed);
 
-/* The same as JSON, with the smallest caps per rank; the caller frees it with cJSON_Delete. */
+/* The same as JSON, with the smallest caps per rank; cJSON_Delete frees it. */
 MUST_USE enum status plan_json(const struct plan *p, const struct plan_request *q, bool timed,
                                cJSON **out, struct err *e);
 

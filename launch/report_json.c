@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "launch/json_write.h"
+#include "launch/version.h"
 
 static void write_seconds(struct json_writer *w, const struct report_seconds *s)
 {
@@ -97,7 +98,7 @@ void report_print_json(const struct report *r, FILE *out)
     struct json_writer w = {.f = out};
 
     json_write_begin(&w, NULL, '{');
-    json_write_text(&w, "schema", "nvfp4_ppl/1");
+    json_write_text(&w, "schema", NVFP4_PPL_SCHEMA);
     json_write_text(&w, "version", r->version);
     json_write_text(&w, "status", r->complete ? "complete" : "partial");
     json_write_begin(&w, "results", '[');
