@@ -1,0 +1,127 @@
+/* The whole program on the emulated GPU: the same bits whatever the ranks, the microbatch, and the
+ * order of threads and streams; the CPU backend's mean within 1e-5 in float32; a device that is too
+ * small, breaks, or is not there ends it as the CPU's failures do. */
+#include "tests/results.h"
+#include "tests/test.h"
+
+static const char *spec_for(const char *dtype)
+{
+    const char *path = scratch_path("spec.json");
+
+    file_printf(path,
+                "{ \"model_dir\": \"%s/models/qwen3-mixed\", \"dtype\": \"%s\",\n"
+                "  \"data\": { \"text\": \"%s/text/demo.txt\", \"eval_len\": 40, \"max_rows\": 3 } "
+                "}\n",
+                TEST_DATA, dtype, TEST_DATA);
+    return path;
+}
+
+static struct args program(int np, const char *dtype, const char *backend, int microbatch)
+{
+    struct args a = args_ppl(np);
+
+    args_add(&a, "%s", spec_for(dtype));
+    args_add(&a, "--backend");
+    args_add(&a, "%s", backend);
+    args_add(&a, "--set");
+    args_add(&a, "microbatch=%d", microbatch);
+    return a;
+}
+
+static char *nll_bytes(int np, int microbatch, size_t *bytes)
+{
+    struct args a = program(np, "bfloat16", "cuda", microbatch);
+    const char *nll = scratch_path("nll.npy");
+    struct run *r;
+    char *data;
+
+    args_add(&a, "--nll");
+    args_add(&a, "%s", nll);
+    remove(nll);
+    r = run_program(&a, 120);
+    if (r->code != 0)
+        run_print(r);
+    EXPECT(r->code == 0);
+    run_close(r);
+    data = file_read(nll, bytes);
+    EXPECT(data);
+    return data;
+}
+
+static void same_bits(void)
+{
+    static const struct {
+        int np, microbatch;
+        const char *order, *seed;
+    } ways[] = {{1, 3, "reverse", "2"}, {1, 2, "random:1", "3"}, {2, 1, "random:2", "4"},
+                {3, 1, "forward", "5"}, {3, 2, "random:3", "6"}};
+    size_t want_bytes, bytes;
+    char *want = nll_bytes(1, 1, &want_bytes);
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        setenv("CUDA_HOST_ORDER", ways[i].order, 1);
+        setenv("CUDA_HOST_SEED", ways[i].seed, 1);
+        char *got = nll_bytes(ways[i].np, ways[i].microbatch, &bytes);
+
+        EXPECT(bytes == want_bytes && memcmp(got, want, bytes) == 0);
+        free(got);
+    }
+    unsetenv("CUDA_HOST_ORDER");
+    unsetenv("CUDA_HOST_SEED");
+    free(want);
+}
+
+static double mean_nll(const char *backend)
+{
+    struct args a = program(1, "float32", backend, 2);
+    struct measurement m = measure(&a, 120);
+    double mean;
+
+    if (!m.nll)
+        run_print(m.run);
+    EXPECT(m.nll);
+    EXPECT_TEXT(json_text(m.result, "backend"), backend);
+    mean = json_number(m.result, "mean_nll");
+    measurement_close(&m);
+    return mean;
+}
+
+/* Runs with one variable of the twin set; wants this exit code and these words on stderr. */
+static void ends(const char *variable, const char *value, int np, int code, const char *words)
+{
+    struct args a = program(np, "bfloat16", "cuda", 1);
+    struct run *r;
+
+    setenv(variable, value, 1);
+    r = run_program(&a, 30);
+    unsetenv(variable);
+    if (r->code != code || !strstr(r->err, words))
+        run_print(r);
+    EXPECT(r->code == code && strstr(r->err, words));
+    run_close(r);
+}
+
+static void no_gpu_is_no_failure(void)
+{
+    struct args a = program(1, "float32", "auto", 2);
+    struct measurement m;
+
+    setenv("CUDA_HOST_DEVICES", "0", 1);
+    m = measure(&a, 60);
+    unsetenv("CUDA_HOST_DEVICES");
+    EXPECT(m.nll);
+    EXPECT_TEXT(json_text(m.result, "backend"), "cpu");
+    measurement_close(&m);
+}
+
+int main(void)
+{
+    same_bits();
+    EXPECT_NEAR(mean_nll("cuda"), mean_nll("cpu"), 1e-5);
+    ends("CUDA_HOST_MEMORY", "20000000", 1, 71, "cuda: GPU 0: the plan takes");
+    ends("CUDA_HOST_FAIL_LAUNCH", "40", 1, 69, "cudaErrorIllegalAddress");
+    ends("CUDA_HOST_FAIL_LAUNCH", "40", 2, 69, "cudaErrorIllegalAddress");
+    ends("CUDA_HOST_DEVICES", "0", 1, 69, "cuda: no GPU to use");
+    no_gpu_is_no_failure();
+    return 0;
+}
