@@ -129,8 +129,8 @@ static bool same_product(const struct product *a, const struct product *b)
     return a->N == b->N && a->K == b->K && a->type == b->type && a->to == b->to;
 }
 
-static enum status find_shape(struct cublas_gemm *g, const struct product *p, const struct shape **out,
-                              struct err *e)
+static enum status find_shape(struct cublas_gemm *g, const struct product *p,
+                              const struct shape **out, struct err *e)
 {
     struct shape made = {0};
     int code;
@@ -156,9 +156,9 @@ static enum status find_shape(struct cublas_gemm *g, const struct product *p, co
     return OK;
 }
 
-enum status cublas_gemm_run(struct cublas_gemm *g, const struct product *p, float alpha, const void *x,
-                     const void *w, bool add, void *y, void *workspace, cudaStream_t stream,
-                     struct err *e)
+enum status cublas_gemm_run(struct cublas_gemm *g, const struct product *p, float alpha,
+                            const void *x, const void *w, bool add, void *y, void *workspace,
+                            cudaStream_t stream, struct err *e)
 {
     const struct shape *s = NULL;
     float beta = add ? 1 : 0;

@@ -3,8 +3,8 @@
  * Every product has GEMM_TOKENS rows. The algorithm is chosen once for a shape and may not split K
  * over blocks, so the order of a sum depends on N and K alone, and results repeat on one model of GPU.
  *
- * Memory: cublas_gemm_open allocates host memory only; cublas_gemm_close accepts NULL. The workspace is the
- *         caller's, and one stream may use it at a time. */
+ * Memory: cublas_gemm_open allocates host memory only; cublas_gemm_close accepts NULL. The workspace
+ *         is the caller's, and one stream may use it at a time. */
 #ifndef KERNELS_CUDA_GEMM_H
 #define KERNELS_CUDA_GEMM_H
 
@@ -27,8 +27,8 @@ struct product {
 
 MUST_USE enum status cublas_gemm_open(struct cublas_gemm **out, struct err *e);
 void cublas_gemm_close(struct cublas_gemm *g);
-MUST_USE enum status cublas_gemm_run(struct cublas_gemm *g, const struct product *p, float alpha, const void *x,
-                              const void *w, bool add, void *y, void *workspace, cudaStream_t s,
-                              struct err *e);
+MUST_USE enum status cublas_gemm_run(struct cublas_gemm *g, const struct product *p, float alpha,
+                                     const void *x, const void *w, bool add, void *y,
+                                     void *workspace, cudaStream_t s, struct err *e);
 
 #endif

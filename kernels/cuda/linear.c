@@ -172,8 +172,8 @@ static enum status multiply(struct device *d, const struct weight *w, const stru
         for (int i = o->x_pieces - 1; i >= 0; i--) {
             if (i + j >= PIECES_MAX)
                 continue;
-            TRY(cublas_gemm_run(d->gemm, &p, alpha, (const char *)x + (size_t)i * x_bytes, operand, add, y,
-                         s->workspace, d->stream, e));
+            TRY(cublas_gemm_run(d->gemm, &p, alpha, (const char *)x + (size_t)i * x_bytes, operand,
+                                add, y, s->workspace, d->stream, e));
             add = true;
         }
     }
