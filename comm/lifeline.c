@@ -11,11 +11,11 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "comm/lifeline_private.h"
 #include "comm/thread.h"
+#include "spec/clock.h"
 
 static const double beat_s = 1, look_s = 0.25; /* a beat; a look whether there is news */
 /* A loop that took so much longer than it should says that this process was stopped itself. */
@@ -24,14 +24,6 @@ static const double stopped_s = 3;
 static const double turn_s = 1.5, turns_max_s = 4.5;
 /* How long rank 0 waits at the end for the others to close. */
 static const double goodbye_s = 2;
-
-double lifeline_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 struct packet lifeline_packet(const struct lifeline *l, enum packet_kind kind)
 {
@@ -81,16 +73,16 @@ static bool begin_end(struct lifeline *l, enum status code, const char *message)
 }
 
 /* Tells main, which ends the process. */
-static __attribute__((format(printf, 4, 5))) void
-report_end(struct lifeline *l, enum status code, bool speak, const char *fmt, ...)
+static __attribute__((format(printf, 3, 4))) void report_end(struct lifeline *l,
+                                                             struct lifeline_end end,
+                                                             const char *fmt, ...)
 {
-    struct lifeline_end end = {.code = code, .speak = speak};
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(end.message, sizeof end.message, fmt, ap);
     va_end(ap);
-    if (begin_end(l, code, end.message))
+    if (begin_end(l, end.code, end.message))
         l->q.on_end(l->q.context, &end);
 }
 
@@ -104,26 +96,37 @@ static bool acknowledges(int fd, double within_s)
            info.tcpi_last_ack_recv < within_s * 1000;
 }
 
-static void explain_silence(const struct lifeline *l, const struct peer *peer, char *out,
-                            size_t size)
+/* Why a rank counts as lost. */
+struct cause {
+    bool cut_off; /* its host cannot be reached */
+    char text[160];
+};
+
+static struct cause explain_silence(const struct lifeline *l, const struct peer *peer)
 {
-    if (acknowledges(peer->fd, l->q.silence / 2))
-        snprintf(out, size, "no word for %g s, its process is stopped", l->q.silence);
-    else
-        snprintf(out, size, "no word for %g s, its host cannot be reached", l->q.silence);
+    struct cause c = {.cut_off = !acknowledges(peer->fd, l->q.silence / 2)};
+
+    snprintf(c.text, sizeof c.text, "no word for %g s, its %s", l->q.silence,
+             c.cut_off ? "host cannot be reached" : "process is stopped");
+    return c;
 }
 
-static void explain_error(int error, char *out, size_t size)
+static struct cause explain_error(int error)
 {
-    if (error == 0 || error == ECONNRESET || error == EPIPE)
-        snprintf(out, size, "its process is gone");
+    struct cause c = {.cut_off = error != 0 && error != ECONNRESET && error != EPIPE};
+
+    if (c.cut_off)
+        snprintf(c.text, sizeof c.text, "its host cannot be reached (%s)", strerror(error));
     else
-        snprintf(out, size, "its host cannot be reached (%s)", strerror(error));
+        snprintf(c.text, sizeof c.text, "its process is gone");
+    return c;
 }
 
-static void lose(struct lifeline *l, struct peer *peer, const char *cause)
+static void lose(struct lifeline *l, const struct peer *peer, struct cause cause)
 {
     struct comm *c = l->q.comm;
+    struct lifeline_end end = {
+        .code = ERR_INTERRUPTED, .speak = true, .cut_off = cause.cut_off};
     int rank = (int)(peer - l->peer);
     char step[32] = "";
 
@@ -134,8 +137,8 @@ static void lose(struct lifeline *l, struct peer *peer, const char *cause)
     }
     if (peer->step > 0)
         snprintf(step, sizeof step, " %lld", (long long)peer->step);
-    report_end(l, ERR_INTERRUPTED, true, "rank %d of %d (%s): lost: %s, while %s%s", rank,
-               c->ranks, peer->host, cause, peer->doing, step);
+    report_end(l, end, "rank %d of %d (%s): lost: %s, while %s%s", rank, c->ranks, peer->host,
+               cause.text, peer->doing, step);
 }
 
 static void take_packet(struct lifeline *l, struct peer *peer)
@@ -143,7 +146,7 @@ static void take_packet(struct lifeline *l, struct peer *peer)
     struct packet *p = &peer->in;
 
     p->doing[sizeof p->doing - 1] = p->text[sizeof p->text - 1] = '\0';
-    peer->heard = lifeline_now();
+    peer->heard = clock_seconds();
     switch (p->kind) {
     case PACKET_BEAT:
         memcpy(peer->doing, p->doing, sizeof peer->doing);
@@ -153,11 +156,12 @@ static void take_packet(struct lifeline *l, struct peer *peer)
         peer->left = true;
         break;
     case PACKET_FAIL:
-        report_end(l, (enum status)p->code, true, "rank %d of %d (%s): %s", (int)(peer - l->peer),
-                   l->q.comm->ranks, peer->host, p->text);
+        report_end(l, (struct lifeline_end){.code = (enum status)p->code, .speak = true},
+                   "rank %d of %d (%s): %s", (int)(peer - l->peer), l->q.comm->ranks, peer->host,
+                   p->text);
         break;
     case PACKET_END:
-        report_end(l, (enum status)p->code, false, "%s", p->text);
+        report_end(l, (struct lifeline_end){.code = (enum status)p->code}, "%s", p->text);
         break;
     default: /* of no version that this rank knows */
         break;
@@ -167,7 +171,6 @@ static void take_packet(struct lifeline *l, struct peer *peer)
 /* All that has come in; a broken connection is a loss. */
 static void receive_from(struct lifeline *l, struct peer *peer)
 {
-    char cause[160];
     ssize_t n;
 
     while ((n = recv(peer->fd, (char *)&peer->in + peer->n_in, sizeof peer->in - peer->n_in,
@@ -180,9 +183,8 @@ static void receive_from(struct lifeline *l, struct peer *peer)
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    explain_error(n == 0 ? 0 : errno, cause, sizeof cause);
     if (!peer->left)
-        lose(l, peer, cause);
+        lose(l, peer, explain_error(n == 0 ? 0 : errno));
     close(peer->fd);
     peer->fd = -1;
 }
@@ -198,15 +200,12 @@ static void beat(struct lifeline *l)
 
 static void check_silence(struct lifeline *l)
 {
-    char cause[160];
-
     for (int i = 0; i < l->n_peers; i++) {
         struct peer *peer = &l->peer[i];
 
-        if (peer->fd < 0 || peer->left || lifeline_now() - peer->heard <= l->q.silence)
+        if (peer->fd < 0 || peer->left || clock_seconds() - peer->heard <= l->q.silence)
             continue;
-        explain_silence(l, peer, cause, sizeof cause);
-        lose(l, peer, cause);
+        lose(l, peer, explain_silence(l, peer));
         peer->left = true; /* should the end be known already */
     }
 }
@@ -215,7 +214,7 @@ static void check_silence(struct lifeline *l)
 static bool await_words(struct lifeline *l, double until)
 {
     struct pollfd *p = l->polled;
-    double left = until - lifeline_now();
+    double left = until - clock_seconds();
     int n;
 
     for (int i = 0; i < l->n_peers; i++)
@@ -233,13 +232,13 @@ static bool await_words(struct lifeline *l, double until)
 static void forgive_silence(struct lifeline *l)
 {
     for (int i = 0; i < l->n_peers; i++)
-        l->peer[i].heard = lifeline_now();
+        l->peer[i].heard = clock_seconds();
 }
 
 /* Rank 0 closes last: a connection closed with unread words in it would take its goodbye along. */
 static void await_goodbyes(struct lifeline *l)
 {
-    double end = lifeline_now() + goodbye_s;
+    double end = clock_seconds() + goodbye_s;
     uint64_t woken;
     int here;
 
@@ -249,28 +248,28 @@ static void await_goodbyes(struct lifeline *l)
         here = 0;
         for (int i = 0; i < l->n_peers; i++)
             here += l->peer[i].fd >= 0;
-    } while (here > 0 && lifeline_now() < end && await_words(l, end));
+    } while (here > 0 && clock_seconds() < end && await_words(l, end));
 }
 
 static void *watch(void *arg)
 {
     struct lifeline *l = arg;
     const char *told = NULL, *doing;
-    double due = lifeline_now(), look = due;
+    double due = clock_seconds(), look = due;
 
     prctl(PR_SET_NAME, "lifeline");
     forgive_silence(l);
     do {
-        if (lifeline_now() - look > stopped_s)
+        if (clock_seconds() - look > stopped_s)
             forgive_silence(l);
         doing = atomic_load(&l->q.comm->doing);
-        if (lifeline_now() >= due || doing != told) {
+        if (clock_seconds() >= due || doing != told) {
             beat(l);
             told = doing;
-            due = lifeline_now() + beat_s;
+            due = clock_seconds() + beat_s;
         }
         check_silence(l);
-        look = lifeline_now() + look_s;
+        look = clock_seconds() + look_s;
     } while (await_words(l, look));
     await_goodbyes(l);
     return NULL;

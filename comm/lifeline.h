@@ -20,6 +20,7 @@ struct lifeline;
 struct lifeline_end {
     enum status code; /* of the job */
     bool speak;       /* this rank prints the message and ends the job; others wait for that */
+    bool cut_off;     /* the lost rank's host cannot be reached */
     char message[1024]; /* "rank 1 of 3 (host): lost: its process is gone, while loading" */
 };
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "comm/lifeline_private.h"
+#include "spec/clock.h"
 
 enum { ADDRESSES = 32, BACKLOG = 1024 };
 
@@ -58,9 +59,9 @@ static void set_limits(int fd, double silence)
 static bool await(int fd, short what, double limit_s)
 {
     struct pollfd p = {.fd = fd, .events = what};
-    double end = lifeline_now() + limit_s, left;
+    double end = clock_seconds() + limit_s, left;
 
-    while ((left = end - lifeline_now()) > 0) {
+    while ((left = end - clock_seconds()) > 0) {
         int n = poll(&p, 1, (int)(left * 1000) + 1);
 
         if (n > 0)
@@ -74,10 +75,10 @@ static bool await(int fd, short what, double limit_s)
 /* One whole packet within the limit; the sockets do not block. */
 static bool receive_packet(int fd, struct packet *p, double limit_s)
 {
-    double end = lifeline_now() + limit_s;
+    double end = clock_seconds() + limit_s;
     size_t n = 0;
 
-    while (n < sizeof *p && await(fd, POLLIN, end - lifeline_now())) {
+    while (n < sizeof *p && await(fd, POLLIN, end - clock_seconds())) {
         ssize_t got = recv(fd, (char *)p + n, sizeof *p - n, 0);
 
         if (got <= 0 && !(got < 0 && (errno == EAGAIN || errno == EINTR)))
@@ -216,10 +217,10 @@ static int connected_peers(const struct lifeline *l)
 
 static void take_callers(struct lifeline *l, int listener)
 {
-    double end = lifeline_now() + connect_s;
+    double end = clock_seconds() + connect_s;
 
     while (listener >= 0 && connected_peers(l) < l->n_peers - 1 &&
-           await(listener, POLLIN, end - lifeline_now())) {
+           await(listener, POLLIN, end - clock_seconds())) {
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd >= 0)
@@ -263,13 +264,13 @@ bad:
 static void call_rank_0(struct lifeline *l, const struct invitation *in)
 {
     bool same_host = strcmp(in->host, l->q.comm->host) == 0;
-    double end = lifeline_now() + connect_s;
+    double end = clock_seconds() + connect_s;
     struct peer *root = &l->peer[0];
 
     snprintf(root->host, sizeof root->host, "%s", in->host);
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < in->n && in->port > 0 && root->fd < 0; i++)
-            if (in->address[i].loopback == (same_host == (pass == 0)) && lifeline_now() < end)
+            if (in->address[i].loopback == (same_host == (pass == 0)) && clock_seconds() < end)
                 root->fd = call(l, &in->address[i], in->port);
     if (root->fd >= 0)
         set_limits(root->fd, l->q.silence);

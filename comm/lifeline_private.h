@@ -51,7 +51,6 @@ struct lifeline {
     bool ended;           /* an end was announced or noticed */
 };
 
-double lifeline_now(void);
 struct packet lifeline_packet(const struct lifeline *l, enum packet_kind kind);
 /* Fills peer[].fd and host, and the warning. */
 enum status lifeline_connect(struct lifeline *l, struct err *e);

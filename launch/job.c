@@ -60,7 +60,7 @@ enum status job_same(struct comm *c, const char *what, const char *value, const 
     return st;
 }
 
-static double clock_seconds(void)
+static double date_seconds(void)
 {
     struct timespec t;
 
@@ -75,7 +75,7 @@ static enum status check_clocks(struct comm *c, char warning[256], struct err *e
     struct reading {
         double at;
         char host[64];
-    } mine = {.at = clock_seconds()}, *all = calloc((size_t)c->ranks, sizeof *all);
+    } mine = {.at = date_seconds()}, *all = calloc((size_t)c->ranks, sizeof *all);
     enum status st;
     int worst = 0;
 

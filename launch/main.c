@@ -22,6 +22,9 @@ static const double start_note_s = 10, start_limit_s = 120;
 static const double silence_s = 10;
 /* How long a rank leaves it to rank 0 to speak and to end the job. */
 static const double rank_0_s = 3;
+/* Over a cut link an abort makes mpirun wait for the other host for a quarter of an hour; left alone,
+ * its keepalive (10 + 3 x 5 s after the cut, 10 s of which have passed) ends the job on both. */
+static const double launcher_s = 17;
 /* A signal to all ranks reaches them within that time. */
 static const double moment_s = 0.2;
 
@@ -87,6 +90,8 @@ static void on_end(void *context, const struct lifeline_end *end)
     if (end->speak)
         fprintf(stderr, "nvfp4_ppl: %s\n", end->message);
     publish_end(a, end);
+    if (end->cut_off)
+        pause_for(launcher_s);
     if (!end->speak)
         pause_for(rank_0_s);
     end_all(a, end->code);

@@ -1,0 +1,63 @@
+# Sourced: two hosts on this machine, each a network namespace with a name of its own, joined by a
+# bridge in a third one, where a link is cut without either host noticing. No other addresses than
+# theirs and loopback. hosts_up DIR; hosts_down; on_host N COMMAND...; hosts_mpirun ARGS...
+
+hosts_missing() {
+    command -v ip >/dev/null || { echo "ip not found (apt install iproute2)" && return; }
+    command -v mpirun >/dev/null || { echo "mpirun not found" && return; }
+    unshare -n -u -m true 2>/dev/null || { echo "needs the right to make network namespaces" && return; }
+    ip netns add "nvt$$" 2>/dev/null || { echo "ip netns cannot make a namespace" && return; }
+    ip netns del "nvt$$"
+}
+
+hosts_up() {
+    local i
+    hosts=$1 switch=nv$$s
+    ip netns add "$switch"
+    ip -n "$switch" link add br0 type bridge
+    ip -n "$switch" link set br0 up
+    for i in 1 2; do
+        ip netns add "nv$$h$i"
+        ip link add veth0 netns "nv$$h$i" type veth peer name "p$i" netns "$switch"
+        ip -n "$switch" link set "p$i" master br0 up
+        ip -n "nv$$h$i" link set lo up
+        ip -n "nv$$h$i" addr add "10.77.0.$i/24" dev veth0
+        ip -n "nv$$h$i" link set veth0 up
+    done || return
+    # What mpirun calls instead of ssh: AGENT HOST COMMAND...
+    cat >"$hosts/agent" <<AGENT
+#!/bin/bash
+while [ "\${1#-}" != "\$1" ]; do shift; done
+host=\${1##*.}
+shift
+exec ip netns exec nv$$h\$host unshare -u bash -c "hostname h\$host; exec bash -c \"\\\$0\"" "\$*"
+AGENT
+    chmod +x "$hosts/agent"
+}
+
+hosts_down() {
+    local i pid
+    for i in "h1" "h2" s; do
+        for pid in $(ip netns pids "nv$$$i" 2>/dev/null); do kill -KILL "$pid"; done
+        ip netns del "nv$$$i" 2>/dev/null
+    done
+}
+
+on_host() {
+    local host=$1
+    shift
+    ip netns exec "nv$$h$host" unshare -u bash -c 'hostname h'"$host"'; exec "$@"' host "$@"
+}
+
+# mpirun on host 1, one rank on each host; the launcher notices a lost host after 25 s.
+hosts_mpirun() {
+    on_host 1 mpirun -q --mca plm_rsh_agent "$hosts/agent" --host 10.77.0.1:1,10.77.0.2:1 \
+        --mca btl tcp,self --bind-to none --mca mpi_yield_when_idle 1 \
+        --mca oob_tcp_if_include 10.77.0.0/24 --mca oob_tcp_keepalive_time 10 \
+        --mca oob_tcp_keepalive_intvl 5 --mca oob_tcp_keepalive_probes 3 -np 2 "$@"
+}
+
+# down or up: the cable of host 2, at the switch.
+hosts_cable() { ip -n "$switch" link set p2 "$1"; }
+# The ranks that are left on a host.
+hosts_ranks() { ip netns pids "nv$$h$1" | xargs -r ps -o comm= -p | grep -c '^nvfp4_ppl' || true; }
