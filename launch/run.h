@@ -54,8 +54,7 @@ struct run {
     struct run_rank *rank; /* [ranks], after run_score */
 };
 
-/* Files, ids and windows of model `index`. data_dir: --data-dir or NULL. ranks: the job's, or, to
- * plan only, any number. */
+/* Files, ids and windows of model `index`. data_dir: --data-dir or NULL. */
 MUST_USE enum status run_open(const struct spec *spec, int index, struct comm *comm,
                               const char *data_dir, struct run **out, struct err *e);
 /* Opens the device. */

@@ -39,32 +39,35 @@ const struct isa cpu_isas[] = {
     {0},
 };
 
-/* Least time of one panel product of many; all zeros, which no instruction minds. */
+/* Time of a few panel products; all zeros, which no instruction minds. */
 static double time_micro(const struct gemm_ops *ops, const void *zeros)
 {
-    enum { TRIES = 5, CALLS = 200 };
+    enum { CALLS = 50 };
     float c[GEMM_MR * GEMM_NR];
-    double best = INFINITY;
+    double start = clock_seconds();
 
-    for (int t = 0; t < TRIES; t++) {
-        double start = clock_seconds();
-
-        for (int i = 0; i < CALLS; i++)
-            ops->micro(zeros, zeros, GEMM_KC, c, GEMM_NR, true);
-        best = fmin(best, clock_seconds() - start);
-    }
-    return best;
+    for (int i = 0; i < CALLS; i++)
+        ops->micro(zeros, zeros, GEMM_KC, c, GEMM_NR, true);
+    return clock_seconds() - start;
 }
 
+/* The least time of many short turns each, in alternation: on a busy machine some turns still run
+ * undisturbed, so the answer is the processor's and the same tomorrow. */
 bool isa_dot_is_faster(const struct isa *isa)
 {
+    enum { TURNS = 100 };
+    double dot = INFINITY, plain = INFINITY;
     size_t bytes = (size_t)GEMM_KC * GEMM_NR * sizeof(float);
     void *zeros = aligned_alloc(CPU_ALIGN, bytes);
     bool faster = false;
 
     if (zeros) {
         memset(zeros, 0, bytes);
-        faster = time_micro(isa->dot, zeros) * 1.2 < time_micro(isa->gemm, zeros);
+        for (int i = 0; i < TURNS; i++) {
+            dot = fmin(dot, time_micro(isa->dot, zeros));
+            plain = fmin(plain, time_micro(isa->gemm, zeros));
+        }
+        faster = dot * 1.2 < plain;
         free(zeros);
     }
     return faster;
