@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { WARM_MESSAGES = 16 }; /* as many as the pipeline has under way between two ranks */
+
 /* What each rank tells the others about a step. */
 struct outcome {
     int code;
@@ -170,6 +172,40 @@ enum status job_share_caps(struct comm *c, const struct spec_caps *caps, uint64_
         return OK;
     }
     return c->ops->gather(c, &mine, cap, sizeof mine, e);
+}
+
+/* `n` messages at a time from `from` to `to`, of which this rank may be one. */
+static enum status warm_up_channel(struct comm *c, enum comm_channel channel, int from, int to,
+                                   int n, char *buffer, size_t bytes, struct err *e)
+{
+    struct comm_ticket ticket[WARM_MESSAGES] = {{0}};
+
+    for (int i = 0; i < n && c->rank == from; i++)
+        TRY(c->ops->send(c, to, channel, buffer, bytes, &ticket[i], e));
+    for (int i = 0; i < n && c->rank == to; i++)
+        TRY(c->ops->recv(c, from, channel, buffer + (size_t)i * bytes, bytes, &ticket[i], e));
+    for (int i = 0; i < n; i++)
+        TRY(c->ops->wait(c, &ticket[i], "the first messages", e));
+    return OK;
+}
+
+enum status job_warm_up(struct comm *c, struct err *e)
+{
+    enum { HIDDEN_BYTES = 256 << 10, NLL_BYTES = 4096 };
+    char *buffer;
+    enum status st = OK;
+
+    if (c->ranks == 1)
+        return OK;
+    buffer = calloc(WARM_MESSAGES, HIDDEN_BYTES);
+    if (!buffer)
+        return fail(e, ERR_FIT, "no memory to try the transport");
+    for (int r = 0; st == OK && r + 1 < c->ranks; r++)
+        st = warm_up_channel(c, COMM_HIDDEN, r, r + 1, WARM_MESSAGES, buffer, HIDDEN_BYTES, e);
+    if (st == OK)
+        st = warm_up_channel(c, COMM_NLL, c->ranks - 1, 0, 2, buffer, NLL_BYTES, e);
+    free(buffer);
+    return st;
 }
 
 /* "Name:   12345 kB" of a /proc file, in bytes; 0 when it is not there. */

@@ -36,6 +36,10 @@ MUST_USE enum status job_share_bytes(struct comm *c, void *data, size_t bytes, s
 MUST_USE enum status job_share_caps(struct comm *c, const struct spec_caps *caps,
                                     uint64_t free_bytes, struct plan_cap *cap, struct err *e);
 
+/* Sends and receives on every channel that the pipeline will use, as many at a time: what the
+ * transport takes when it is first used is then there before the rank's memory is measured. */
+MUST_USE enum status job_warm_up(struct comm *c, struct err *e);
+
 /* Host memory that a further process could take (MemAvailable), shared among `ranks` of this host. */
 uint64_t job_free_memory(int ranks);
 

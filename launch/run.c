@@ -338,6 +338,7 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
     enum status st = OK;
 
     comm_note(r->comm, "loading", 0);
+    TRY(job_warm_up(r->comm, e));
     job_reset_peak();
     r->resident = job_resident_bytes();
     if (r->score) /* the plan counts what it holds of the windows that are to be run */

@@ -23,8 +23,8 @@
 
 enum {
     PLAN_SLOTS = 2,              /* layer slots of a streaming rank: one computed, one read */
-    PLAN_OVERHEAD = 1 << 20,     /* what the process itself grows by: stacks, library buffers */
-    PLAN_OVERHEAD_PEER = 1 << 20 /* the same for the transport, per neighbour */
+    PLAN_OVERHEAD = 640 << 10,    /* what the process itself grows by: stacks, library buffers */
+    PLAN_OVERHEAD_PEER = 128 << 10 /* the same for the transport, per neighbour */
 };
 
 /* What a rank may use. */

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "stage/reader.h"
 
@@ -105,6 +106,14 @@ static enum status start_reader(struct stage *s, const struct stage_request *q, 
     return reader_wait_first(s->reader, e);
 }
 
+/* Touches all but the weights (reading touches those): what the plan says is taken at once, so that
+ * memory that is not there is missed now and not in the middle of the run. */
+static void take_now(struct stage *s)
+{
+    if (s->k->arena_is_host)
+        memset(s->arena + s->plan->weights, 0, s->plan->map.bytes - s->plan->weights);
+}
+
 enum status stage_open(const struct stage_request *q, struct stage **out, struct err *e)
 {
     struct stage *s = calloc(1, sizeof *s);
@@ -136,6 +145,7 @@ enum status stage_open(const struct stage_request *q, struct stage **out, struct
         st = s->k->arena(s->device, plan->map.bytes, &base, e);
     if (st == OK) {
         s->arena = base;
+        take_now(s);
         s->k->use_scratch(s->device, s->arena + plan->map.scratch, plan->map.scratch_bytes);
         st = s->k->upload(s->device, s->arena + plan->map.flags, s->flags,
                           (layers + 1) * sizeof *s->flags, e);
