@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { WARM_MESSAGES = 16 }; /* as many as the pipeline has under way between two ranks */
 
@@ -161,12 +160,16 @@ enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err 
 }
 
 enum status job_share_caps(struct comm *c, const struct spec_caps *caps, uint64_t free_bytes,
-                           struct plan_cap *cap, struct err *e)
+                           uint64_t limit, struct plan_cap *cap, struct err *e)
 {
-    struct plan_cap mine = {free_bytes, false};
+    struct plan_cap mine = {.bytes = free_bytes};
 
     if (c->rank < caps->n_ranks && caps->rank[c->rank] > 0)
-        mine = (struct plan_cap){caps->rank[c->rank], true};
+        mine = (struct plan_cap){.bytes = caps->rank[c->rank], .given = true};
+    if (mine.bytes > limit) {
+        mine.bytes = limit;
+        mine.limited = true;
+    }
     if (c->ranks == 1) {
         cap[0] = mine;
         return OK;
@@ -206,47 +209,4 @@ enum status job_warm_up(struct comm *c, struct err *e)
         st = warm_up_channel(c, COMM_NLL, c->ranks - 1, 0, 2, buffer, NLL_BYTES, e);
     free(buffer);
     return st;
-}
-
-/* "Name:   12345 kB" of a /proc file, in bytes; 0 when it is not there. */
-static uint64_t proc_bytes(const char *path, const char *name)
-{
-    FILE *f = fopen(path, "r");
-    char line[256];
-    unsigned long long kib = 0;
-    size_t n = strlen(name);
-
-    while (f && fgets(line, sizeof line, f))
-        if (strncmp(line, name, n) == 0 && line[n] == ':') {
-            kib = strtoull(line + n + 1, NULL, 10);
-            break;
-        }
-    if (f)
-        fclose(f);
-    return (uint64_t)kib << 10;
-}
-
-uint64_t job_free_memory(int ranks)
-{
-    return proc_bytes("/proc/meminfo", "MemAvailable") / (uint64_t)ranks;
-}
-
-uint64_t job_resident_bytes(void)
-{
-    return proc_bytes("/proc/self/status", "VmRSS");
-}
-
-uint64_t job_peak_bytes(void)
-{
-    return proc_bytes("/proc/self/status", "VmHWM");
-}
-
-void job_reset_peak(void)
-{
-    FILE *f = fopen("/proc/self/clear_refs", "w");
-
-    if (!f)
-        return; /* then the peak is the whole process's: larger, never smaller */
-    fputs("5\n", f);
-    fclose(f);
 }

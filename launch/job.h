@@ -31,21 +31,14 @@ MUST_USE enum status job_share_corpus(struct comm *c, struct corpus **corpus, st
 /* Rank 0's bytes on every rank. */
 MUST_USE enum status job_share_bytes(struct comm *c, void *data, size_t bytes, struct err *e);
 
-/* The cap of every rank: the spec's, or what is free. free_bytes: what this rank's device has.
- * Fills cap[ranks] the same everywhere. */
+/* The cap of every rank: the spec's, or what is free, but no more than `limit`. free_bytes: what this
+ * rank's device has. limit: what this process may take (cgroup, ulimit). Fills cap[ranks] the same everywhere. */
 MUST_USE enum status job_share_caps(struct comm *c, const struct spec_caps *caps,
-                                    uint64_t free_bytes, struct plan_cap *cap, struct err *e);
+                                    uint64_t free_bytes, uint64_t limit, struct plan_cap *cap,
+                                    struct err *e);
 
 /* Sends and receives on every channel that the pipeline will use, as many at a time: what the
  * transport takes when it is first used is then there before the rank's memory is measured. */
 MUST_USE enum status job_warm_up(struct comm *c, struct err *e);
-
-/* Host memory that a further process could take (MemAvailable), shared among `ranks` of this host. */
-uint64_t job_free_memory(int ranks);
-
-/* The resident set of this process, and its peak since the last reset (0 where unknown). */
-uint64_t job_resident_bytes(void);
-uint64_t job_peak_bytes(void);
-void job_reset_peak(void);
 
 #endif

@@ -91,8 +91,12 @@ void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bo
     if (p->ranks > 1)
         print_row(to, "all", "", width, sum, COLUMNS - 2);
     for (int r = 0; r < p->ranks; r++)
-        if (!p->rank[r].cap.given)
+        if (!p->rank[r].cap.given && !p->rank[r].cap.limited)
             fprintf(to, "rank %d has no cap: it may use what is free now, %s\n", r,
+                    size_format(p->rank[r].cap.bytes, rank));
+    for (int r = 0; r < p->ranks; r++)
+        if (p->rank[r].cap.limited)
+            fprintf(to, "rank %d may not take more than %s: a ulimit or its cgroup ends there\n", r,
                     size_format(p->rank[r].cap.bytes, rank));
     print_streaming(to, p, timed);
     if (p->ranks > 1)

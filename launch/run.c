@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launch/memory.h"
 #include "launch/rates.h"
 #include "stage/backend.h"
 
@@ -290,13 +291,16 @@ enum status run_device(struct run *r, struct err *e)
 
 enum status run_plan(struct run *r, struct err *e)
 {
-    uint64_t free_bytes = job_free_memory(r->comm->local_ranks);
+    int here = r->comm->local_ranks;
+    uint64_t free_bytes = memory_free(here), limit = UINT64_MAX;
 
+    if (r->kernels->arena_is_host)
+        limit = memory_limit(here, r->threads);
     comm_note(r->comm, "planning", 0);
     r->cap = calloc((size_t)r->comm->ranks, sizeof *r->cap);
     if (!r->cap)
         return fail(e, ERR_FIT, "no memory for the caps of %d ranks", r->comm->ranks);
-    TRY(job_share_caps(r->comm, &r->choice->caps, free_bytes, r->cap, e));
+    TRY(job_share_caps(r->comm, &r->choice->caps, free_bytes, limit, r->cap, e));
     fill_request(r, r->comm->ranks);
     TRY(job_same_request(r->comm, &r->request, e));
     return plan_with_rates(r, e);
@@ -304,7 +308,7 @@ enum status run_plan(struct run *r, struct err *e)
 
 enum status run_plan_only(struct run *r, int ranks, struct err *e)
 {
-    uint64_t free_bytes = job_free_memory(ranks);
+    uint64_t free_bytes = memory_free(ranks);
 
     r->threads = r->spec->threads ? r->spec->threads : default_threads(r->comm);
     r->cap = calloc((size_t)ranks, sizeof *r->cap);
@@ -313,7 +317,8 @@ enum status run_plan_only(struct run *r, int ranks, struct err *e)
     for (int i = 0; i < ranks; i++) {
         bool given = i < r->choice->caps.n_ranks && r->choice->caps.rank[i] > 0;
 
-        r->cap[i] = (struct plan_cap){given ? r->choice->caps.rank[i] : free_bytes, given};
+        r->cap[i] = (struct plan_cap){.bytes = given ? r->choice->caps.rank[i] : free_bytes,
+                                      .given = given};
     }
     fill_request(r, ranks);
     return plan_make(&r->request, &r->plan, e);
@@ -339,8 +344,8 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
 
     comm_note(r->comm, "loading", 0);
     TRY(job_warm_up(r->comm, e));
-    job_reset_peak();
-    r->resident = job_resident_bytes();
+    memory_reset_peak();
+    r->resident = memory_resident();
     if (r->score) /* the plan counts what it holds of the windows that are to be run */
         r->resident -= (uint64_t)r->windows->count * (uint64_t)windows_columns(r->windows) *
                        sizeof(double);
@@ -361,7 +366,7 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
                             .wait = times->wait,
                             .stall = stage_stall(r->stage),
                             .total = seconds() - r->started};
-    uint64_t peak = job_peak_bytes();
+    uint64_t peak = memory_peak();
 
     mine.peak = peak > r->resident ? peak - r->resident : 0;
     snprintf(mine.host, sizeof mine.host, "%s", r->comm->host);

@@ -30,7 +30,8 @@ enum {
 /* What a rank may use. */
 struct plan_cap {
     uint64_t bytes;
-    bool given; /* by the spec; else it is what the device has free */
+    bool given;   /* by the spec; else it is what the device has free */
+    bool limited; /* cut to what the process may take: a ulimit, its cgroup */
 };
 
 /* How fast a rank computes and reads; only their quotient decides anything. */

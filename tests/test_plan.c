@@ -78,7 +78,7 @@ static void random_request(struct plan_request *q, struct model *m, struct plan_
                                .cap = cap};
     q->eval_len = q->len_max;
     for (int r = 0; r < ranks; r++) /* from hopeless to roomy */
-        cap[r] = (struct plan_cap){(uint64_t)pick(1, each ? 400 : 4000) << 20, true};
+        cap[r] = (struct plan_cap){.bytes = (uint64_t)pick(1, each ? 400 : 4000) << 20, .given = true};
 }
 
 /* Follows "a cap of N MiB" and "eval_len N", each by itself. */
@@ -159,7 +159,7 @@ static double slowest(const struct plan *p)
 static void split_is_best(void)
 {
     struct model *m = fake_model(11, 256, 512, 4, 2, 64, 8192, 0);
-    struct plan_cap cap[3] = {{40 << 20, true}, {60 << 20, true}, {1 << 30, true}};
+    struct plan_cap cap[3] = {{.bytes = 40 << 20}, {.bytes = 60 << 20}, {.bytes = 1 << 30}};
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
                              .len_max = 257, .eval_len = 257, .ranks = 3, .cap = cap,
                              .rates = {1e9, 1e9}, .stream = STREAM_NEVER};
@@ -191,7 +191,7 @@ static void split_is_best(void)
 static void by_hand_is_checked(void)
 {
     struct model *m = fake_model(4, 64, 64, 1, 1, 16, 256, 1);
-    struct plan_cap cap[2] = {{1 << 30, true}, {1 << 30, true}};
+    struct plan_cap cap[2] = {{.bytes = 1 << 30}, {.bytes = 1 << 30}};
     int short_of[2] = {1, 2};
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 1, .len_max = 9,
                              .eval_len = 9, .ranks = 2, .cap = cap, .n_by_hand = 2,

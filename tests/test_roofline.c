@@ -61,7 +61,7 @@ static struct roofline *must_make(const struct model *m, const struct roofline_d
     struct err e;
 
     for (int i = 0; i < a.ranks; i++)
-        cap[i] = (struct plan_cap){a.cap ? a.cap : 1ull << 50, true};
+        cap[i] = (struct plan_cap){.bytes = a.cap ? a.cap : 1ull << 50, .given = true};
     EXPECT(plan_make(&q, &p, &e) == OK);
     EXPECT(p->tokens == a.microbatch * a.len);
     EXPECT(roofline_make(&q, p, d, &r, &e) == OK);

@@ -131,14 +131,14 @@ static const struct wrong cases[] = {
 
     /* Caps and outputs. */
     {"a cap that is too small", 1,
-     "{ " MODEL ",\n  " DATA ",\n  \"max_memory\": { \"0\": \"3MiB\" } }", "@/spec.json", ERR_FIT,
-     "plan refused: 4 layers in windows of 64 tokens do not fit 1 rank with 3.000 MiB in "
+     "{ " MODEL ",\n  " DATA ",\n  \"max_memory\": { \"0\": \"1MiB\" } }", "@/spec.json", ERR_FIT,
+     "plan refused: 4 layers in windows of 64 tokens do not fit 1 rank with 1.000 MiB in "
      "all: a cap of 4 MiB would do"},
     {"the same when only planning", 1,
      "{ " MODEL ",\n  " DATA ",\n  \"max_memory\": { \"0\": \"3MiB\", \"1\": \"2MiB\" } }",
      "@/spec.json --plan --ranks 2", ERR_FIT,
      "plan refused: 4 layers in windows of 64 tokens do not fit 2 ranks with 5.000 MiB in all: a "
-     "cap of 5 MiB for each rank that has less would do"},
+     "cap of 4 MiB for each rank that has less would do"},
     {"no place for the JSON", 1, GOOD, "@/spec.json --json @/absent/out.json", ERR_OUTPUT,
      "@/absent/out.json: No such file or directory"},
     {"no place for the nll", 2, GOOD, "@/spec.json --nll @/absent/nll.npy", ERR_OUTPUT,
