@@ -40,7 +40,7 @@ struct evaluation {
 };
 
 /* Seconds. Windows that finish within TICK_LEAST share one sync of the journal. */
-static const double TICK_LEAST = 0.05, TICK_MOST = 5, STATUS_LEAST = 1;
+static const double TICK_LEAST = 0.2, TICK_MOST = 5, STATUS_LEAST = 1;
 
 static bool is_root(const struct evaluation *v)
 {
