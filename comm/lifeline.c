@@ -20,7 +20,7 @@
 static const double beat_s = 1, look_s = 0.25; /* a beat; a look whether there is news */
 /* A loop that took so much longer than it should says that this process was stopped itself. */
 static const double stopped_s = 3;
-/* Rank 0 is lost: rank 1 speaks at once, each further rank so much later, should it still be there. */
+/* Rank 0 is lost: rank 1 speaks at once, each further rank so much later, if it is still there. */
 static const double turn_s = 1.5, turns_max_s = 4.5;
 /* How long rank 0 waits at the end for the others to close. */
 static const double goodbye_s = 2;
@@ -54,8 +54,8 @@ static void send_to_all(struct lifeline *l, const struct packet *p)
         send_to(&l->peer[i], p);
 }
 
-/* Tells who can be reached that the job ends, and nothing counts from here on: also a rank 0 that was
- * only stopped, and finds the others gone when it goes on. false: it was known already. */
+/* Tells who can be reached that the job ends, and nothing counts from here on: also a rank 0 that
+ * was only stopped, and finds the others gone when it goes on. false: it was known already. */
 static bool begin_end(struct lifeline *l, enum status code, const char *message)
 {
     struct packet p = lifeline_packet(l, PACKET_END);

@@ -55,8 +55,8 @@ enum status job_same(struct comm *c, const char *what, const char *value, const 
     st = c->ops->gather(c, &mine, all, sizeof mine, e);
     for (int r = 1; st == OK && r < c->ranks; r++)
         if (strcmp(all[r].value, all[0].value) != 0)
-            st = fail(e, ERR_SPEC, "%s: rank %d of %d (%s) has %s, rank 0 (%s) has %s (%s)", what, r,
-                      c->ranks, all[r].host, all[r].value, all[0].host, all[0].value, hint);
+            st = fail(e, ERR_SPEC, "%s: rank %d of %d (%s) has %s, rank 0 (%s) has %s (%s)", what,
+                      r, c->ranks, all[r].host, all[r].value, all[0].host, all[0].value, hint);
     free(all);
     return st;
 }

@@ -13,12 +13,12 @@
  * not fail calls it with OK. */
 MUST_USE enum status job_agree(struct comm *c, enum status mine, struct err *e);
 
-/* Is `value` the same text on every rank? If not: ERR_SPEC on all of them, naming rank 0, the lowest
- * rank that differs, and both values. `hint`: what to try. */
+/* Is `value` the same text on every rank? If not: ERR_SPEC on all of them, naming rank 0, the
+ * lowest rank that differs, and both values. `hint`: what to try. */
 MUST_USE enum status job_same(struct comm *c, const char *what, const char *value,
                               const char *hint, struct err *e);
-/* The first words of a job: program version, and clocks, while everybody is here anyway. Rank 0 gets
- * a warning when a clock is far off, else "". */
+/* The first words of a job: program version, and clocks, while everybody is here anyway. Rank 0
+ * gets a warning when a clock is far off, else "". */
 MUST_USE enum status job_meet(struct comm *c, const char *version, char warning[256],
                               struct err *e);
 /* Every rank plans by itself, so all must be asked for the same plan: what is no part of the spec's

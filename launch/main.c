@@ -1,7 +1,7 @@
 /* nvfp4_ppl: the exact perplexity of an NVFP4 language model, one rank per device.
  *
- * main reads the command line, starts the transport and the thread that takes signals, hands over to
- * a task, and is the one place that prints a failure and ends the job. */
+ * main reads the command line, starts the transport and the thread that takes signals, hands over
+ * to a task, and is the one place that prints a failure and ends the job. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -22,8 +22,8 @@ static const double start_note_s = 10, start_limit_s = 120;
 static const double silence_s = 10;
 /* How long a rank leaves it to rank 0 to speak and to end the job. */
 static const double rank_0_s = 3;
-/* Over a cut link an abort makes mpirun wait for the other host for a quarter of an hour; left alone,
- * its keepalive (10 + 3 x 5 s after the cut, 10 s of which have passed) ends the job on both. */
+/* Over a cut link an abort makes mpirun wait for the other host for a quarter of an hour; left
+ * alone, its keepalive (10 + 3 x 5 s after the cut, 10 s of which have passed) ends both. */
 static const double launcher_s = 17;
 /* A signal to all ranks reaches them within that time. */
 static const double moment_s = 0.2;
@@ -67,7 +67,7 @@ static void fail_alone(struct app *a, enum status code, const char *message)
     end_all(a, code);
 }
 
-/* Rank 0 leaves what it has. Where main or a signal holds the lock, the end is near, and they do. */
+/* Rank 0 leaves what it has. Where main or a signal holds the lock, they do, and end. */
 static void publish_end(struct app *a, const struct lifeline_end *end)
 {
     struct timespec limit;
@@ -97,8 +97,8 @@ static void on_end(void *context, const struct lifeline_end *end)
     end_all(a, end->code);
 }
 
-/* In the signals' thread. Rank 0 leaves what it has and ends the job; another rank gives it a moment
- * to do so, should the signal be for all of them. */
+/* In the signals' thread. Rank 0 leaves what it has and ends the job; another rank gives it a
+ * moment to do so, should the signal be for all of them. */
 static void on_signal(const char *name, void *context)
 {
     struct app *a = context;
@@ -118,8 +118,8 @@ static void on_signal(const char *name, void *context)
     end_all(a, ERR_INTERRUPTED);
 }
 
-/* A failure that all ranks know of: rank 0 has printed it and ends the job, the others wait for that.
- * Exits of their own, one after another, would have the launcher add a page of its own words. */
+/* A failure that all ranks know of: rank 0 has printed it and ends the job, the others wait for
+ * that. Exits of their own, one after another, would have the launcher add a page of words. */
 static void end_together(struct app *a, int code)
 {
     if (a->comm->rank != 0)

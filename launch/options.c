@@ -178,7 +178,8 @@ static enum status take_option(struct reader *r, const struct option *option, co
         return OK;
     case FORM_TASK:
         if (r->o->task != TASK_RUN && option->task != TASK_HELP && option->task != TASK_VERSION)
-            return fail(e, ERR_USAGE, "command line: got two of --plan, --check and --tokenize, want one");
+            return fail(e, ERR_USAGE,
+                        "command line: got two of --plan, --check and --tokenize, want one");
         r->o->task = option->task;
         if (value)
             *(const char **)field = value;
@@ -292,11 +293,12 @@ static enum status finish(struct reader *r, struct err *e)
             TRY(add_key(r, "out", r->out, e));
     }
     if (o->restart && (o->task != TASK_RUN))
-        return fail(e, ERR_USAGE, "command line: --restart: want a run, not --plan, --check or --tokenize");
+        return fail(e, ERR_USAGE,
+                    "command line: --restart: want a run, not --plan, --check or --tokenize");
     if (o->ranks && o->task != TASK_PLAN && o->task != TASK_CHECK)
         return fail(e, ERR_USAGE,
-                    "command line: --ranks: want --plan or --check beside it (a run has the ranks that "
-                    "mpirun starts)");
+                    "command line: --ranks: want --plan or --check beside it (a run has the ranks "
+                    "that mpirun starts)");
     return check_roofline(o, e);
 }
 

@@ -1,7 +1,7 @@
 // links: run
 // timeout: 60
-/* Proves --check: one line per item, the sbatch lines when all is well, and for each thing that can be
- * wrong before a job is submitted a line that names it and its exit code; nothing is made. */
+/* Proves --check: one line per item, the sbatch lines when all is well, and for each thing that can
+ * be wrong before a job is submitted a line that names it and its exit code; nothing is made. */
 #include "tests/results.h"
 #include "tests/test.h"
 

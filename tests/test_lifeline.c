@@ -1,8 +1,8 @@
 // links: comm spec
 // timeout: 90
 // processors: 2
-/* Proves how the lifeline alone tells of a rank that leaves in each of the ways a process can, of one
- * that fails alone, and that an orderly end is silent: one line, from one rank, within 3 s.
+/* Proves how the lifeline alone tells of a rank that leaves in each of the ways a process can, of
+ * one that fails alone, and that an orderly end is silent: one line, from one rank, within 3 s.
  * The program starts itself under mpirun; `child` is what its ranks then do. */
 #include "comm/lifeline.h"
 #include "tests/test.h"

@@ -3,8 +3,8 @@
 // labels: slow
 // processors: 3
 /* Proves F1-F3 on one host: a rank of a running evaluation that is killed, faults or is stopped is
- * named on one line with host, cause and what it did; everybody is gone within the bound; status.json
- * says why. */
+ * named on one line with host, cause and what it did; everybody is gone within the bound;
+ * status.json says why. */
 #include "tests/results.h"
 #include "tests/test.h"
 
