@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <deque>
 #include <map>
@@ -39,7 +40,9 @@ enum {
     SHARED_DEFAULT = 48 << 10,
     SHARED_MAX = 99 << 10, /* of the smallest device: sm_86, sm_89, sm_120 */
     GRID_YZ_MAX = 65535,
-    RESHUFFLE = 16
+    RESHUFFLE = 16,
+    SOME_MAX = 8,
+    OUTSIDE_NAP_US = 50
 };
 
 struct allocation {
@@ -65,6 +68,7 @@ struct runtime_state {
     cudaError_t failure = cudaErrorIllegalAddress;
     cudaError_t last = cudaSuccess;
     bool sticky = false;
+    bool outside = false; /* work has said that it waits for another process */
 
     runtime_state()
     {
@@ -116,31 +120,45 @@ void protect_device(int protection)
         mprotect((void *)a.first, a.second.mapped, protection);
 }
 
-/* Runs queued work, highest priority first, until `stop`. */
-void run_until(const std::function<bool()> &stop)
+/* Runs one piece of queued work, of the stream of highest priority that is ready; false: none is. */
+bool run_one()
 {
     std::vector<cudaStream_t> &priority = state().priority;
 
+    if (priority.empty() || next_random() % RESHUFFLE == 0) {
+        priority = state().streams;
+        for (size_t i = priority.size() - 1; i > 0; i--)
+            std::swap(priority[i], priority[next_random() % (i + 1)]);
+    }
+    state().outside = false;
+    for (cudaStream_t s : priority)
+        if (!s->queue.empty() && s->queue.front()()) {
+            s->queue.pop_front();
+            return true;
+        }
+    return false;
+}
+
+/* Runs queued work until `stop`. */
+void run_until(const std::function<bool()> &stop)
+{
     protect_device(PROT_READ | PROT_WRITE);
     while (!stop()) {
-        bool ran = false;
-
-        if (priority.empty() || next_random() % RESHUFFLE == 0) {
-            priority = state().streams;
-            for (size_t i = priority.size() - 1; i > 0; i--)
-                std::swap(priority[i], priority[next_random() % (i + 1)]);
-        }
-        for (size_t i = 0; i < priority.size() && !ran; i++) {
-            auto &queue = priority[i]->queue;
-
-            if (!queue.empty() && queue.front()()) {
-                queue.pop_front();
-                ran = true;
-            }
-        }
-        if (!ran)
+        if (run_one())
+            continue;
+        if (!state().outside)
             emulator::fault("every stream waits for an event that is never recorded");
+        usleep(OUTSIDE_NAP_US);
     }
+    protect_device(PROT_NONE);
+}
+
+/* Runs a few pieces of queued work: what a GPU may have done while the host did something else. */
+void run_some()
+{
+    protect_device(PROT_READ | PROT_WRITE);
+    for (unsigned n = next_random() % SOME_MAX; n > 0 && run_one(); n--)
+        ;
     protect_device(PROT_NONE);
 }
 
@@ -193,6 +211,11 @@ void runtime::enqueue(cudaStream_t s, std::function<bool()> work)
 {
     auto lock = turn();
     stream_of(s)->queue.push_back(std::move(work));
+}
+
+void runtime::wait_outside()
+{
+    state().outside = true;
 }
 
 bool runtime::is_device(const void *p, size_t bytes)
@@ -499,6 +522,15 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
     return answer(cudaSuccess);
 }
 
+cudaError_t cudaEventQuery(cudaEvent_t e)
+{
+    if (!state().sticky)
+        run_some();
+    if (state().sticky)
+        return state().last;
+    return e->done >= e->recorded ? cudaSuccess : cudaErrorNotReady; /* which is no failure */
+}
+
 /* ------------------------------------------------------------------------------------- kernels */
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int value)
@@ -537,6 +569,8 @@ const char *cudaGetErrorName(cudaError_t e)
         return "cudaErrorNoDevice";
     case cudaErrorInvalidDevice:
         return "cudaErrorInvalidDevice";
+    case cudaErrorNotReady:
+        return "cudaErrorNotReady";
     case cudaErrorIllegalAddress:
         return "cudaErrorIllegalAddress";
     }

@@ -29,6 +29,10 @@ void launch(void (*kernel)(P...), const char *name, dim3 grid, dim3 block, size_
 /* Queues `work` on the stream: true when done, false when it must wait for something. */
 void enqueue(cudaStream_t s, std::function<bool()> work);
 
+/* Said by work that returns false because it waits for another process: then no stream of this one
+ * may be ready, and yet that is no deadlock. */
+void wait_outside();
+
 /* Does [p, p + bytes) lie in one allocation of device memory? */
 bool is_device(const void *p, size_t bytes);
 

@@ -1,0 +1,15 @@
+/* absent.c - the NCCL transport of a program that was built without CUDA. */
+#include "comm/nccl/nccl.h"
+
+enum status comm_nccl_present(struct err *e)
+{
+    return fail(e, ERR_UNAVAILABLE, "nccl is not built into this program (try \"mpi\" or \"auto\")");
+}
+
+enum status comm_open_nccl(struct comm *inner, void *scratch, size_t bytes, struct comm **out,
+                           struct err *e)
+{
+    (void)inner, (void)scratch, (void)bytes;
+    *out = NULL;
+    return comm_nccl_present(e);
+}
