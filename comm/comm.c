@@ -10,6 +10,8 @@ void comm_close(struct comm *c)
 
 void comm_note(struct comm *c, const char *doing, int64_t step)
 {
+    while (c->inner) /* the transport that others know of */
+        c = c->inner;
     atomic_store_explicit(&c->doing, doing, memory_order_relaxed);
     atomic_store_explicit(&c->step, step, memory_order_relaxed);
 }

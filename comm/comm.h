@@ -59,6 +59,7 @@ struct comm { /* first member of every transport's state */
     char host[64];
     double stall_timeout;    /* seconds; waits give up after it; 600 until the caller sets it */
     uint64_t overhead_bytes; /* resident memory that open() took */
+    struct comm *inner; /* NULL, or the transport that carries what this one does not (comm/wrap.h) */
     struct lifeline *lifeline; /* NULL = none; close and abort end it (comm/lifeline.h) */
     _Atomic(const char *) doing; /* what comm_note said last */
     _Atomic int64_t step;

@@ -20,7 +20,7 @@ struct transfer {
 };
 
 struct staged {
-    struct wrap wrap;
+    struct comm base;
     struct comm_device device;
     size_t bytes; /* of a buffer */
     void *buffer[DIRECTIONS][STAGED_BUFFERS];
@@ -40,7 +40,7 @@ static int free_buffer(const struct staged *s, enum direction d)
 /* Gives the transfer a buffer and hands it to the transport inside. */
 static enum status begin(struct staged *s, struct transfer *t, int buffer, struct err *e)
 {
-    struct comm *c = s->wrap.inner;
+    struct comm *c = s->base.inner;
     void *host = s->buffer[t->direction][buffer];
 
     t->state = TRANSFER_MOVING;
@@ -67,7 +67,7 @@ static enum status end(struct staged *s, struct transfer *t, struct err *e)
  * for the caller to ask for the other. */
 static enum status progress(struct staged *s, struct err *e)
 {
-    struct comm *c = s->wrap.inner;
+    struct comm *c = s->base.inner;
 
     for (int i = 0; i < COMM_TICKETS; i++) {
         struct transfer *t = &s->transfer[i];
@@ -110,7 +110,7 @@ static enum status start(struct comm *c, enum direction d, int peer, void *devic
 static enum status staged_send(struct comm *c, int peer, enum comm_channel ch, const void *buf,
                                size_t bytes, struct comm_ticket *t, struct err *e)
 {
-    struct comm *inner = wrap_inner(c);
+    struct comm *inner = c->inner;
 
     if (ch != COMM_HIDDEN)
         return inner->ops->send(inner, peer, ch, buf, bytes, t, e);
@@ -120,7 +120,7 @@ static enum status staged_send(struct comm *c, int peer, enum comm_channel ch, c
 static enum status staged_recv(struct comm *c, int peer, enum comm_channel ch, void *buf,
                                size_t bytes, struct comm_ticket *t, struct err *e)
 {
-    struct comm *inner = wrap_inner(c);
+    struct comm *inner = c->inner;
 
     if (ch != COMM_HIDDEN)
         return inner->ops->recv(inner, peer, ch, buf, bytes, t, e);
@@ -135,7 +135,7 @@ static enum status staged_test(struct comm *c, struct comm_ticket *ticket, bool 
 
     if (!wrap_owns(ticket)) {
         TRY(progress(s, e)); /* a caller that asks for nll only must not hold up hidden states */
-        return s->wrap.inner->ops->test(s->wrap.inner, ticket, done, e);
+        return s->base.inner->ops->test(s->base.inner, ticket, done, e);
     }
     t = &s->transfer[wrap_index(ticket)];
     CHECK(t->state != TRANSFER_FREE);
@@ -160,17 +160,17 @@ static bool busy(const struct staged *s)
 static enum status wait_inner(struct staged *s, struct comm_ticket *ticket, const char *what,
                               struct err *e)
 {
-    struct poll p = poll_begin(s->wrap.base.stall_timeout);
+    struct poll p = poll_begin(s->base.stall_timeout);
     bool done;
 
     while (busy(s)) {
-        TRY(staged_test(&s->wrap.base, ticket, &done, e));
+        TRY(staged_test(&s->base, ticket, &done, e));
         if (done)
             return OK;
         if (!poll_again(&p))
             break;
     }
-    return s->wrap.inner->ops->wait(s->wrap.inner, ticket, what, e);
+    return s->base.inner->ops->wait(s->base.inner, ticket, what, e);
 }
 
 static enum status staged_wait(struct comm *c, struct comm_ticket *ticket, const char *what,
@@ -229,17 +229,17 @@ enum status comm_open_staged(const struct staged_request *q, struct comm **out, 
     *out = NULL;
     if (!s)
         return fail(e, ERR_FIT, "staging of hidden states: out of memory");
-    wrap_init(&s->wrap, &staged_ops, q->inner);
-    s->wrap.base.overhead_bytes = comm_staged_bytes(q);
+    wrap_init(&s->base, &staged_ops, q->inner);
+    s->base.overhead_bytes = comm_staged_bytes(q);
     s->device = q->device;
     s->bytes = q->bytes;
     for (int d = 0; d < DIRECTIONS; d++)
         for (int i = 0; wanted[d] && i < STAGED_BUFFERS && st == OK; i++)
             st = s->device.pin(s->device.context, s->bytes, &s->buffer[d][i], e);
     if (st != OK) {
-        staged_close(&s->wrap.base);
+        staged_close(&s->base);
         return fail_in(e, "staging of hidden states");
     }
-    *out = &s->wrap.base;
+    *out = &s->base;
     return OK;
 }

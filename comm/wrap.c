@@ -1,25 +1,33 @@
 #include "comm/wrap.h"
 
-void wrap_init(struct wrap *w, const struct comm_ops *ops, struct comm *inner)
+#include <string.h>
+
+void wrap_init(struct comm *outer, const struct comm_ops *ops, struct comm *inner)
 {
-    w->base = *inner;
-    w->base.ops = ops;
-    w->inner = inner;
+    outer->ops = ops;
+    outer->inner = inner;
+    outer->rank = inner->rank;
+    outer->ranks = inner->ranks;
+    outer->local_rank = inner->local_rank;
+    outer->local_ranks = inner->local_ranks;
+    outer->stall_timeout = inner->stall_timeout;
+    outer->lifeline = inner->lifeline;
+    memcpy(outer->host, inner->host, sizeof outer->host);
 }
 
 enum status wrap_broadcast(struct comm *c, int root, void *buf, size_t bytes, struct err *e)
 {
-    return wrap_inner(c)->ops->broadcast(wrap_inner(c), root, buf, bytes, e);
+    return c->inner->ops->broadcast(c->inner, root, buf, bytes, e);
 }
 
 enum status wrap_gather(struct comm *c, const void *mine, void *all, size_t bytes, struct err *e)
 {
-    return wrap_inner(c)->ops->gather(wrap_inner(c), mine, all, bytes, e);
+    return c->inner->ops->gather(c->inner, mine, all, bytes, e);
 }
 
 void wrap_abort(struct comm *c, int code)
 {
-    wrap_inner(c)->ops->abort(wrap_inner(c), code);
+    c->inner->ops->abort(c->inner, code);
 }
 
 enum status wrap_stalled(const struct comm *c, bool is_send, int peer, const char *what,

@@ -7,18 +7,9 @@
 
 #include "comm/comm.h"
 
-struct wrap { /* first member of the outer transport's state */
-    struct comm base;
-    struct comm *inner; /* outlives the outer one, and is not closed with it */
-};
-
-static inline struct comm *wrap_inner(struct comm *c)
-{
-    return ((struct wrap *)c)->inner;
-}
-
-/* Rank, host and limits are the inner transport's as they are now. */
-void wrap_init(struct wrap *w, const struct comm_ops *ops, struct comm *inner);
+/* Rank, host and limits are the inner transport's as they are now. The inner one outlives the outer
+ * one, and is not closed with it. */
+void wrap_init(struct comm *outer, const struct comm_ops *ops, struct comm *inner);
 
 static inline bool wrap_owns(const struct comm_ticket *t)
 {

@@ -104,6 +104,10 @@ struct kernels {
     enum status (*download)(struct device *d, void *to_host, const void *from, size_t bytes,
                             struct err *e); /* implies sync */
     enum status (*sync)(struct device *d, struct err *e);
+    /* Host memory that upload and download are fast with, and its end (accepts NULL). NULL functions
+     * where the arena is host memory. */
+    enum status (*pin)(struct device *d, size_t bytes, void **host, struct err *e);
+    void (*unpin)(struct device *d, void *host);
 
     /* y[T][H] = rows ids[t] of table (N = vocabulary, K = H), rounded to dtype. */
     enum status (*embed)(struct device *d, void *y, const struct weight *table, const int32_t *ids,

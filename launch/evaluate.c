@@ -295,6 +295,8 @@ static void print_notes(const struct evaluation *v, const struct run *r)
 {
     for (int i = 0; i < r->model->n_warnings; i++)
         note(v, "warning", r->model->warning[i]);
+    if (*r->transport.note)
+        note(v, "hidden states go by mpi, not nccl", r->transport.note);
 }
 
 /* Peaks against the plan: an excess is a failure when asked for, else a warning. */

@@ -14,6 +14,7 @@
 #include "launch/signals.h"
 #include "launch/startup.h"
 #include "launch/tasks.h"
+#include "launch/transport.h"
 #include "launch/version.h"
 
 /* How long ranks may take to meet, and when it is said that they are waited for. */
@@ -187,19 +188,6 @@ static enum status open_comm(struct app *a, int *argc, char ***argv, struct err 
     return st;
 }
 
-static enum status check_transport(const struct app *a, struct err *e)
-{
-    enum transport_kind t = a->spec->transport;
-
-    if (t == TRANSPORT_NCCL)
-        return fail(e, ERR_UNAVAILABLE, "transport: nccl is not built into this program (try "
-                                        "\"mpi\" or \"auto\")");
-    if (t == TRANSPORT_LOOP && a->comm->ranks > 1)
-        return fail(e, ERR_SPEC, "transport: loop is for one rank, and there are %d",
-                    a->comm->ranks);
-    return OK;
-}
-
 /* What the spec said that this program passes over, once. */
 static void print_ignored(const struct app *a)
 {
@@ -224,7 +212,7 @@ static enum status with_spec(struct app *a, bool *agreed, struct err *e)
     TRY(job_same(a->comm, "spec (SHA-256)", a->spec->sha256,
                  "give all ranks the same spec and --set", e));
     a->comm->stall_timeout = a->spec->stall_timeout;
-    TRY(check_transport(a, e));
+    TRY(transport_check(a->spec->transport, a->comm, e));
     print_ignored(a);
     if (a->options.task == TASK_PLAN)
         return a->comm->rank == 0 ? task_plan(&a->options, a->spec, a->comm->ranks, e) : OK;

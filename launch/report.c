@@ -94,8 +94,8 @@ static void print_conditions(const struct report_model *m, FILE *out)
     fprintf(out, "\n%14sconfig %.*s..., weights %.*s...\n", "", SHORT_SHA, m->config_sha256,
             SHORT_SHA, m->weights_fingerprint);
     print_row(out, "arithmetic");
-    fprintf(out, "%s, %s, softmax over %d, backend %s, isa %s\n", m->arithmetic, m->dtype,
-            m->softmax_width, m->backend, m->isa);
+    fprintf(out, "%s, %s, softmax over %d, backend %s, isa %s, transport %s\n", m->arithmetic,
+            m->dtype, m->softmax_width, m->backend, m->isa, m->transport);
     print_row(out, "time");
     fprintf(out, "%.2f s: load %.2f, compute %.2f, wait %.2f; %.1f tokens/s\n", m->seconds.total,
             m->seconds.load, m->seconds.compute, m->seconds.wait, m->tokens_per_second);

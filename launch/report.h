@@ -41,7 +41,7 @@ struct report_model {
     double word_perplexity, byte_perplexity, bits_per_byte; /* score rolling; NaN elsewhere */
     int64_t words, bytes;          /* of the texts behind these */
 
-    const char *score, *bos, *dtype, *arithmetic, *backend, *isa; /* as the spec calls them */
+    const char *score, *bos, *dtype, *arithmetic, *backend, *isa, *transport; /* as the spec calls them */
     int eval_len, eval_stride, softmax_width;
     int64_t ids;
     const char *ids_sha256, *config_sha256, *weights_fingerprint;

@@ -80,6 +80,7 @@ static void write_model(struct json_writer *w, const struct report_model *m)
     json_write_text(w, "arithmetic", m->arithmetic);
     json_write_text(w, "backend", m->backend);
     json_write_text(w, "isa", m->isa);
+    json_write_text(w, "transport", m->transport);
     json_write_int(w, "ids", m->ids);
     json_write_text(w, "ids_sha256", m->ids_sha256);
     json_write_text(w, "config_sha256", m->config_sha256);

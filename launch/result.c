@@ -110,6 +110,7 @@ enum status result_make(const struct run *r, const char *partial, struct result 
                                         .arithmetic = arithmetic_name(r->choice->arithmetic),
                                         .backend = r->kernels->name,
                                         .isa = out->isa,
+                                        .transport = transport_name(&r->transport),
                                         .eval_len = r->windows->eval_len,
                                         .eval_stride = r->windows->eval_stride,
                                         .softmax_width = r->vocab,

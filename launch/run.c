@@ -108,6 +108,7 @@ void run_close(struct run *r)
 {
     if (!r)
         return;
+    transport_close(&r->transport);
     stage_close(r->stage);
     if (r->device)
         r->kernels->close(r->device);
@@ -286,6 +287,7 @@ enum status run_device(struct run *r, struct err *e)
 {
     TRY(job_agree(r->comm, open_device(r, e), e));
     TRY(agree_isa(r, e));
+    TRY(transport_choose(&r->transport, r->spec->transport, r->comm, r->kernels, r->device, e));
     return share_threads(r, e);
 }
 
@@ -379,11 +381,25 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
     return r->comm->ranks > 1 ? r->comm->ops->gather(r->comm, &mine, r->rank, sizeof mine, e) : OK;
 }
 
+/* The failure of a device says which one: of several, or of several models. */
+static enum status on_device(const struct run *r, enum status st, struct err *e)
+{
+    if (st == OK || r->kernels->arena_is_host)
+        return st;
+    return fail_in(e, "%s", r->kernels->describe(r->device));
+}
+
+static enum status open_transport(struct run *r, struct err *e)
+{
+    comm_note(r->comm, "connecting", 0);
+    return transport_open(&r->transport, r->comm, r->kernels, r->device, stage_hidden(r->stage, 0),
+                          r->plan->rank[r->comm->rank].map.hidden_bytes, e);
+}
+
 enum status run_score(struct run *r, void (*on_score)(void *, struct score *), void *context,
                       struct err *e)
 {
     struct schedule_request q = {.stage = r->stage,
-                                 .comm = r->comm,
                                  .plan = r->plan,
                                  .windows = r->windows,
                                  .hidden = r->model->hidden,
@@ -393,8 +409,10 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
                                  .context = context};
     struct schedule_times times;
 
+    TRY(on_device(r, open_transport(r, e), e));
+    q.comm = r->transport.comm;
     r->score_began = seconds();
-    TRY(schedule_run(&q, &times, e));
+    TRY(on_device(r, schedule_run(&q, &times, e), e));
     r->score_seconds = seconds() - r->score_began;
     comm_note(r->comm, "reporting", 0);
     TRY(checkpoint_unchanged(r->model->checkpoint, e));

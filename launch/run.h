@@ -12,6 +12,7 @@
 
 #include "comm/comm.h"
 #include "launch/job.h"
+#include "launch/transport.h"
 #include "spec/spec.h"
 #include "stage/plan.h"
 #include "stage/schedule.h"
@@ -47,6 +48,7 @@ struct run {
     bool timed;           /* the plan's rates were measured or given */
 
     struct stage *stage;
+    struct transport transport; /* of hidden states */
     struct score *score;  /* rank 0; opened by run_load unless it was before */
     int64_t restored;     /* windows of it that were not computed here */
     uint64_t resident;    /* of the process, before its arena */
@@ -57,7 +59,7 @@ struct run {
 /* Files, ids and windows of model `index`. data_dir: --data-dir or NULL. */
 MUST_USE enum status run_open(const struct spec *spec, int index, struct comm *comm,
                               const char *data_dir, struct run **out, struct err *e);
-/* Opens the device. */
+/* Opens the device, and chooses the transport of hidden states. */
 MUST_USE enum status run_device(struct run *r, struct err *e);
 /* Plans the windows that are selected, for the ranks of the job. */
 MUST_USE enum status run_plan(struct run *r, struct err *e);

@@ -218,8 +218,7 @@ static enum status enter(struct pipeline *p, int64_t microbatch, struct err *e)
             TRY(start_receives(p, microbatch, e));
         }
         p->entered++;
-        TRY(wait_for(p, &p->receive[slot], "hidden states", microbatch, e));
-        return stage_arrived(p->q->stage, slot, hidden_bytes(p, microbatch), e);
+        return wait_for(p, &p->receive[slot], "hidden states", microbatch, e);
     }
     TRY(wait_for(p, &p->send[slot], "hand-over", microbatch - p->me->n_hidden, e));
     TRY(begin(p, microbatch, e));
@@ -240,7 +239,6 @@ static enum status leave(struct pipeline *p, int64_t microbatch, struct err *e)
     if (microbatch >= TRANSFERS_AHEAD && p->me->n_hidden > TRANSFERS_AHEAD)
         TRY(wait_for(p, &p->send[slot_of(p, microbatch - TRANSFERS_AHEAD)], "hand-over",
                      microbatch - TRANSFERS_AHEAD, e));
-    TRY(stage_departing(p->q->stage, slot, hidden_bytes(p, microbatch), e));
     return c->ops->send(c, c->rank + 1, COMM_HIDDEN, stage_hidden(p->q->stage, slot),
                         hidden_bytes(p, microbatch), &p->send[slot], e);
 }

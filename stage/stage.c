@@ -14,7 +14,6 @@ struct stage {
     enum dtype dtype;
     int vocab;
     char *arena;
-    char *mirror; /* hidden states on the host, [n_hidden], when the arena is not; NULL: none */
     uint64_t read;
     struct weight embed, head;
     const float *norm;
@@ -135,12 +134,6 @@ enum status stage_open(const struct stage_request *q, struct stage **out, struct
     s->flags = calloc(layers + 1, sizeof *s->flags);
     if (!s->resident || !s->flags)
         st = fail(e, ERR_FIT, "no memory for %zu layers", layers);
-    if (st == OK && !s->k->arena_is_host && q->plan->ranks > 1) {
-        s->mirror = malloc((size_t)plan->n_hidden * plan->map.hidden_bytes);
-        if (!s->mirror)
-            st = fail(e, ERR_FIT, "no memory for hidden states of %d microbatches on the host",
-                      plan->n_hidden);
-    }
     if (st == OK)
         st = s->k->arena(s->device, plan->map.bytes, &base, e);
     if (st == OK) {
@@ -169,35 +162,15 @@ void stage_close(struct stage *s)
     if (!s)
         return;
     reader_close(s->reader);
-    free(s->mirror);
     free(s->resident);
     free(s->flags);
     free(s);
 }
 
-static char *hidden(const struct stage *s, int slot)
+void *stage_hidden(const struct stage *s, int slot)
 {
     CHECK(slot >= 0 && slot < s->plan->n_hidden);
     return s->arena + s->plan->map.hidden + (uint64_t)slot * s->plan->map.hidden_bytes;
-}
-
-void *stage_hidden(const struct stage *s, int slot)
-{
-    return s->mirror ? s->mirror + (uint64_t)slot * s->plan->map.hidden_bytes : hidden(s, slot);
-}
-
-enum status stage_arrived(struct stage *s, int slot, size_t bytes, struct err *e)
-{
-    if (!s->mirror)
-        return OK;
-    return s->k->upload(s->device, hidden(s, slot), stage_hidden(s, slot), bytes, e);
-}
-
-enum status stage_departing(struct stage *s, int slot, size_t bytes, struct err *e)
-{
-    if (!s->mirror)
-        return OK;
-    return s->k->download(s->device, stage_hidden(s, slot), hidden(s, slot), bytes, e);
 }
 
 uint64_t stage_bytes_read(const struct stage *s)
@@ -229,7 +202,7 @@ static enum status check_hidden(struct stage *s, int slot, int i, struct err *e)
     int32_t bad = 0;
     bool earlier;
 
-    TRY(s->k->nonfinite(s->device, flag(s, i), hidden(s, slot), n, e));
+    TRY(s->k->nonfinite(s->device, flag(s, i), stage_hidden(s, slot), n, e));
     TRY(s->k->download(s->device, &bad, flag(s, i), sizeof bad, e));
     if (!bad)
         return OK;
@@ -259,7 +232,7 @@ enum status stage_embed(struct stage *s, int slot, const int32_t *ids, struct er
     size_t bytes = (size_t)s->batch.tokens * sizeof *ids;
 
     TRY(s->k->upload(s->device, on_device, ids, bytes, e));
-    TRY(s->k->embed(s->device, hidden(s, slot), &s->embed, on_device, s->batch.tokens, e));
+    TRY(s->k->embed(s->device, stage_hidden(s, slot), &s->embed, on_device, s->batch.tokens, e));
     return check_hidden(s, slot, 0, e);
 }
 
@@ -330,7 +303,7 @@ void stage_release(struct stage *s, int layer)
 
 enum status stage_layer(struct stage *s, int layer, int slot, struct err *e)
 {
-    void *x = hidden(s, slot);
+    void *x = stage_hidden(s, slot);
 
     CHECK(s->acquired);
     if (attention_block(s, s->acquired, &s->model->layer[layer], x, e) != OK ||
@@ -351,7 +324,7 @@ enum status stage_head(struct stage *s, int slot, const int32_t *row, const int3
 
     TRY(s->k->upload(s->device, row_there, row, (size_t)rows * sizeof *row, e));
     TRY(s->k->upload(s->device, target_there, target, (size_t)rows * sizeof *target, e));
-    TRY(s->k->rms_norm(s->device, normed, hidden(s, slot), s->norm, s->batch.tokens,
+    TRY(s->k->rms_norm(s->device, normed, stage_hidden(s, slot), s->norm, s->batch.tokens,
                        s->model->hidden, s->model->norm_eps, e));
     TRY(s->k->head_nll(s->device, nll_there, normed, &s->head, row_there, target_there, rows,
                        s->vocab, e));

@@ -41,12 +41,8 @@ struct stage_fault {
 MUST_USE enum status stage_open(const struct stage_request *q, struct stage **out, struct err *e);
 void stage_close(struct stage *s);
 
-/* Hidden-state buffer `slot`, dtype [T][H], where transports read and write it: in the arena, or in
- * host memory when the host cannot reach the arena. Then stage_arrived takes `bytes` from there to the
- * device after a receive, and stage_departing brings them there before a send; else they do nothing. */
+/* Hidden-state buffer `slot` (arena), dtype [T][H]; transports read and write it. */
 void *stage_hidden(const struct stage *s, int slot);
-MUST_USE enum status stage_arrived(struct stage *s, int slot, size_t bytes, struct err *e);
-MUST_USE enum status stage_departing(struct stage *s, int slot, size_t bytes, struct err *e);
 uint64_t stage_bytes_read(const struct stage *s);
 double stage_stall(const struct stage *s); /* seconds waited for streamed layers */
 struct stage_fault stage_first_fault(const struct stage *s);

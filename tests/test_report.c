@@ -28,7 +28,7 @@ static struct report_model example(void)
         .ppl = 8.1234567890123456, .mean_nll = 2.0947557143518512, .se_iid = 0.1 + 0.2,
         .se_block = 1.0 / 3, .tokens = 20460, .windows = 20, .windows_all = 20, .word_perplexity = NAN,
         .byte_perplexity = NAN, .bits_per_byte = NAN, .score = "window", .bos = "auto",
-        .dtype = "bfloat16", .arithmetic = "w4a16", .backend = "cpu", .isa = "avx512",
+        .dtype = "bfloat16", .arithmetic = "w4a16", .backend = "cpu", .isa = "avx512", .transport = "mpi",
         .eval_len = 1024, .eval_stride = 512, .softmax_width = 151936, .ids = 287644,
         .ids_sha256 = sha_a, .config_sha256 = sha_b, .weights_fingerprint = sha_a,
         .seconds = {.load = 1.25, .compute = 10, .wait = 0.5, .total = 12.25},
@@ -181,7 +181,7 @@ static void test_terminal(void)
         "  text        287644 ids, SHA-256 0123456789ab..., BOS auto\n"
         "  model       /models/demo\n"
         "              config fedcba987654..., weights 0123456789ab...\n"
-        "  arithmetic  w4a16, bfloat16, softmax over 151936, backend cpu, isa avx512\n"
+        "  arithmetic  w4a16, bfloat16, softmax over 151936, backend cpu, isa avx512, transport mpi\n"
         "  time        12.25 s: load 1.25, compute 10.00, wait 0.50; 1687.4 tokens/s\n"
         "  rank  host   device           layers                  cap    planned"
         "       peak       read    compute       wait\n"

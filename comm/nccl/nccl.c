@@ -18,7 +18,7 @@ struct transfer {
 };
 
 struct nccl {
-    struct wrap wrap;
+    struct comm base;
     struct links links;
     struct transfer transfer[COMM_TICKETS];
 };
@@ -35,7 +35,7 @@ static enum status start(struct comm *c, bool is_send, int peer, void *buf, size
                          struct comm_ticket *ticket, struct err *e)
 {
     struct nccl *n = (struct nccl *)c;
-    struct comm *inner = n->wrap.inner;
+    struct comm *inner = n->base.inner;
     struct link *k = link_to(n, is_send, peer);
     struct transfer *t;
     int i = 0;
@@ -63,7 +63,7 @@ static enum status start(struct comm *c, bool is_send, int peer, void *buf, size
 static enum status nccl_send(struct comm *c, int peer, enum comm_channel ch, const void *buf,
                              size_t bytes, struct comm_ticket *t, struct err *e)
 {
-    struct comm *inner = wrap_inner(c);
+    struct comm *inner = c->inner;
 
     if (ch != COMM_HIDDEN)
         return inner->ops->send(inner, peer, ch, buf, bytes, t, e);
@@ -73,7 +73,7 @@ static enum status nccl_send(struct comm *c, int peer, enum comm_channel ch, con
 static enum status nccl_recv(struct comm *c, int peer, enum comm_channel ch, void *buf,
                              size_t bytes, struct comm_ticket *t, struct err *e)
 {
-    struct comm *inner = wrap_inner(c);
+    struct comm *inner = c->inner;
 
     if (ch != COMM_HIDDEN)
         return inner->ops->recv(inner, peer, ch, buf, bytes, t, e);
@@ -82,7 +82,7 @@ static enum status nccl_recv(struct comm *c, int peer, enum comm_channel ch, voi
 
 static enum status check_length(struct nccl *n, struct transfer *t, struct err *e)
 {
-    struct comm *inner = n->wrap.inner;
+    struct comm *inner = n->base.inner;
     bool known;
 
     TRY(inner->ops->test(inner, &t->length, &known, e));
@@ -93,24 +93,54 @@ static enum status check_length(struct nccl *n, struct transfer *t, struct err *
                 t->peer, (unsigned long long)t->bytes_sent, inner->rank, t->bytes);
 }
 
+/* Whether it is done; fails also when a communicator is broken. */
+static enum status look(struct nccl *n, struct transfer *t, bool *done, struct err *e)
+{
+    TRY(check_length(n, t, e));
+    if (!t->moved)
+        TRY(links_test(&n->links, t->event, &t->moved, e));
+    *done = t->moved && t->length.slot == 0;
+    return OK;
+}
+
 static enum status nccl_test(struct comm *c, struct comm_ticket *ticket, bool *done, struct err *e)
 {
     struct nccl *n = (struct nccl *)c;
     struct transfer *t;
 
     if (!wrap_owns(ticket))
-        return n->wrap.inner->ops->test(n->wrap.inner, ticket, done, e);
+        return c->inner->ops->test(c->inner, ticket, done, e);
     t = &n->transfer[wrap_index(ticket)];
     CHECK(t->used);
-    TRY(check_length(n, t, e));
-    if (!t->moved)
-        TRY(links_test(&n->links, t->event, &t->moved, e));
-    *done = t->moved && t->length.slot == 0;
+    TRY(look(n, t, done, e));
     if (*done) {
         t->used = false;
         ticket->slot = 0;
     }
     return OK;
+}
+
+/* Of the transport inside; but as long as hidden states are under way, a communicator that breaks
+ * must not go unnoticed. */
+static enum status wait_inner(struct nccl *n, struct comm_ticket *ticket, const char *what,
+                              struct err *e)
+{
+    struct comm *inner = n->base.inner;
+    struct poll p = poll_begin(n->base.stall_timeout);
+    bool done, under_way;
+
+    do {
+        TRY(inner->ops->test(inner, ticket, &done, e));
+        if (done)
+            return OK;
+        under_way = false;
+        for (int i = 0; i < COMM_TICKETS; i++)
+            if (n->transfer[i].used) {
+                TRY(look(n, &n->transfer[i], &done, e));
+                under_way = under_way || !done;
+            }
+    } while (under_way && poll_again(&p));
+    return inner->ops->wait(inner, ticket, what, e);
 }
 
 static enum status nccl_wait(struct comm *c, struct comm_ticket *ticket, const char *what,
@@ -122,7 +152,7 @@ static enum status nccl_wait(struct comm *c, struct comm_ticket *ticket, const c
     bool done;
 
     if (!wrap_owns(ticket))
-        return n->wrap.inner->ops->wait(n->wrap.inner, ticket, what, e);
+        return wait_inner(n, ticket, what, e);
     t = &n->transfer[wrap_index(ticket)];
     do {
         if (nccl_test(c, ticket, &done, e) != OK)
@@ -161,7 +191,7 @@ static const struct comm_ops nccl_ops = {
  * before anything is computed. */
 static enum status try_out(struct nccl *n, void *scratch, size_t bytes, struct err *e)
 {
-    struct comm *c = &n->wrap.base;
+    struct comm *c = &n->base;
     size_t few = bytes < TRY_OUT_BYTES ? bytes : TRY_OUT_BYTES;
     struct comm_ticket t = {0};
 
@@ -204,7 +234,7 @@ enum status comm_open_nccl(struct comm *inner, void *scratch, size_t bytes, stru
     *out = NULL;
     if (!n)
         return fail(e, ERR_FIT, "nccl: out of memory");
-    wrap_init(&n->wrap, &nccl_ops, inner);
+    wrap_init(&n->base, &nccl_ops, inner);
     st = links_cuda_status(cudaMemGetInfo(&available, &total), "memory of the GPU", e);
     for (int i = 0; i < COMM_TICKETS && st == OK; i++)
         st = links_cuda_status(
@@ -214,10 +244,10 @@ enum status comm_open_nccl(struct comm *inner, void *scratch, size_t bytes, stru
     if (st == OK)
         st = try_out(n, scratch, bytes, e);
     if (st != OK) {
-        nccl_close(&n->wrap.base);
+        nccl_close(&n->base);
         return st;
     }
-    n->wrap.base.overhead_bytes = memory_taken(available);
-    *out = &n->wrap.base;
+    n->base.overhead_bytes = memory_taken(available);
+    *out = &n->base;
     return OK;
 }

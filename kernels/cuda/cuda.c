@@ -187,6 +187,18 @@ static enum status download(struct device *d, void *to_host, const void *from, s
     return sync_cuda(d, e);
 }
 
+static enum status pin(struct device *d, size_t bytes, void **host, struct err *e)
+{
+    return cuda_status(cudaMallocHost(host, bytes), e, "%zu bytes of pinned host memory for GPU %d",
+                       bytes, d->index);
+}
+
+static void unpin(struct device *d, void *host)
+{
+    (void)d;
+    cudaFreeHost(host);
+}
+
 static enum status embed_cuda(struct device *d, void *y, const struct weight *table,
                               const int32_t *ids, int T, struct err *e)
 {
@@ -260,6 +272,8 @@ const struct kernels kernels_cuda = {
     .upload = upload,
     .download = download,
     .sync = sync_cuda,
+    .pin = pin,
+    .unpin = unpin,
     .embed = embed_cuda,
     .rms_norm = rms_norm_cuda,
     .linear = linear_cuda,

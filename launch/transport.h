@@ -1,0 +1,38 @@
+/* transport.h - which way hidden states go between the ranks: "transport" of the spec.
+ *
+ * Where the host can touch the arena they go by the job's own transport (mpi; loop for one rank).
+ * Between GPUs they go by NCCL, or by mpi through pinned host buffers; auto takes NCCL when every
+ * rank has a GPU of its own and the library. One rank sends none: it never has NCCL. */
+#ifndef LAUNCH_TRANSPORT_H
+#define LAUNCH_TRANSPORT_H
+
+#include "comm/comm.h"
+#include "kernels/kernels.h"
+#include "spec/spec.h"
+
+/* Can this job have it at all? */
+MUST_USE enum status transport_check(enum transport_kind wanted, const struct comm *c,
+                                     struct err *e);
+
+/* Of a run, and not to be moved while it is open; zero-initialised = not chosen. */
+struct transport {
+    enum transport_kind kind; /* never TRANSPORT_AUTO once it is chosen */
+    char note[640];           /* why auto did not take NCCL; "" = nothing to say */
+    struct comm *comm;        /* what the pipeline uses */
+    const struct kernels *kernels;
+    struct device *device;
+};
+
+/* Every rank, with its device; the same answer, or the same failure, on all of them. */
+MUST_USE enum status transport_choose(struct transport *t, enum transport_kind wanted,
+                                      struct comm *c, const struct kernels *k,
+                                      const struct device *d, struct err *e);
+/* Every rank, once the arena is there: hidden states are at most `bytes`; `hidden` is where one will
+ * lie. `c` stays the caller's. */
+MUST_USE enum status transport_open(struct transport *t, struct comm *c, const struct kernels *k,
+                                    struct device *d, void *hidden, size_t bytes, struct err *e);
+/* After an error, too; accepts one that was never opened. */
+void transport_close(struct transport *t);
+const char *transport_name(const struct transport *t);
+
+#endif
