@@ -28,8 +28,9 @@ enum status nccl_load(struct nccl_api *api, struct err *e)
     int version = 0;
 
     *api = (struct nccl_api){0};
+    /* NODELETE: an id starts a thread of NCCL's that outlives every communicator. */
     for (size_t i = 0; !api->library && i < sizeof libraries / sizeof *libraries; i++)
-        api->library = dlopen(libraries[i], RTLD_NOW | RTLD_LOCAL);
+        api->library = dlopen(libraries[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!api->library)
         return fail(e, ERR_UNAVAILABLE,
                     "nccl: %s is not found (put it on LD_LIBRARY_PATH, or try \"mpi\")",
