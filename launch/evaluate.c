@@ -16,6 +16,7 @@
 #include "launch/ticker.h"
 #include "launch/version.h"
 #include "loader/npy.h"
+#include "spec/clock.h"
 #include "spec/size.h"
 
 struct evaluation {
@@ -53,14 +54,6 @@ static FILE *table_stream(const struct evaluation *v)
     return v->o->json && strcmp(v->o->json, "-") == 0 ? stderr : stdout;
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* status.json is for whoever looks from outside: not being able to write it does not end a run. The
  * lock is held. */
 static void write_status(struct evaluation *v)
@@ -71,7 +64,7 @@ static void write_status(struct evaluation *v)
         fprintf(stderr, "nvfp4_ppl: warning: %s\n", ignored.msg);
         v->status_warned = true;
     }
-    v->status_written = seconds();
+    v->status_written = clock_seconds();
 }
 
 static void enter_phase(struct evaluation *v, const char *phase)
@@ -106,7 +99,7 @@ static void on_tick(void *context)
 
     pthread_mutex_lock(&v->lock);
     st = keep(v, &e);
-    if (st == OK && seconds() - v->status_written >= STATUS_LEAST)
+    if (st == OK && clock_seconds() - v->status_written >= STATUS_LEAST)
         write_status(v);
     pthread_mutex_unlock(&v->lock);
     if (st != OK)

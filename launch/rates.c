@@ -4,17 +4,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "spec/clock.h"
 #include "stage/shard.h"
 
 enum { SIDE = 2048, TOKENS = 512, READ_BUFFER = 64 << 20 };
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 struct plan_rates rates_nominal(void)
 {
@@ -41,19 +34,19 @@ static enum status compute_rate(const struct kernels *k, const struct device_opt
     uint64_t at_scale = shard_align(data), at_x = at_scale + shard_align(scale);
     uint64_t at_y = at_x + shard_align(x_bytes), at_scratch = at_y + shard_align(x_bytes);
     struct weight w = {.format = WEIGHT_NVFP4, .N = SIDE, .K = SIDE, .global_stored = 1};
-    double best = 0, until = seconds() + 0.5;
+    double best = 0, until = clock_seconds() + 0.5;
     void *base = NULL;
 
     TRY(k->arena(d, at_scratch + shard_align(scratch), &base, e));
     k->use_scratch(d, (char *)base + at_scratch, scratch);
     w.data = base;
     w.scale = (const uint8_t *)base + at_scale;
-    while (seconds() < until) {
-        double before = seconds(), rate;
+    while (clock_seconds() < until) {
+        double before = clock_seconds(), rate;
 
         TRY(k->linear(d, (char *)base + at_y, (char *)base + at_x, &w, TOKENS, e));
         TRY(k->sync(d, e));
-        rate = 2.0 * TOKENS * SIDE * SIDE / (seconds() - before);
+        rate = 2.0 * TOKENS * SIDE * SIDE / (clock_seconds() - before);
         best = rate > best ? rate : best;
     }
     *flops = best;
@@ -64,11 +57,11 @@ static enum status compute_rate(const struct kernels *k, const struct device_opt
 static enum status read_rate(const struct model *m, double *rate, struct err *e)
 {
     char *buffer = malloc(READ_BUFFER);
-    double begin = seconds(), until = begin + 0.5;
+    double begin = clock_seconds(), until = begin + 0.5;
     uint64_t bytes = 0;
     enum status st = buffer ? OK : fail(e, ERR_FIT, "no memory to measure the read rate");
 
-    for (int i = 0; st == OK && seconds() < until; i = (i + 1) % m->n_layers) {
+    for (int i = 0; st == OK && clock_seconds() < until; i = (i + 1) % m->n_layers) {
         const struct tensor *t = m->layer[i].down.data;
         uint64_t n = t->bytes < READ_BUFFER ? t->bytes : READ_BUFFER;
 
@@ -76,7 +69,7 @@ static enum status read_rate(const struct model *m, double *rate, struct err *e)
         bytes += n;
     }
     free(buffer);
-    *rate = (double)bytes / (seconds() - begin);
+    *rate = (double)bytes / (clock_seconds() - begin);
     return st;
 }
 

@@ -9,15 +9,8 @@
 
 #include "launch/memory.h"
 #include "launch/rates.h"
+#include "spec/clock.h"
 #include "stage/backend.h"
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* The token before a document: BOS, else EOS, of config.json. */
 static int prefix_token(const struct model *m)
@@ -83,7 +76,7 @@ enum status run_open(const struct spec *spec, int index, struct comm *comm, cons
     r->spec = spec;
     r->choice = &spec->model[index];
     r->comm = comm;
-    r->started = seconds();
+    r->started = clock_seconds();
     st = backend_choose(spec->backend, &r->kernels, e);
     if (st == OK)
         st = job_agree(comm, open_files(r, data_dir, e), e);
@@ -341,7 +334,7 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
                               .read_limit = r->spec->rates.throttle ? r->spec->rates.read : 0,
                               .on_load = on_load,
                               .context = context};
-    double before = seconds();
+    double before = clock_seconds();
     enum status st = OK;
 
     comm_note(r->comm, "loading", 0);
@@ -355,7 +348,7 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
         st = score_open(r->windows, &r->score, e);
     if (st == OK)
         st = stage_open(&q, &r->stage, e);
-    r->load_seconds = seconds() - before;
+    r->load_seconds = clock_seconds() - before;
     return job_agree(r->comm, st, e);
 }
 
@@ -367,7 +360,7 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
                             .compute = times->compute,
                             .wait = times->wait,
                             .stall = stage_stall(r->stage),
-                            .total = seconds() - r->started};
+                            .total = clock_seconds() - r->started};
     uint64_t peak = memory_peak();
 
     mine.peak = peak > r->resident ? peak - r->resident : 0;
@@ -411,9 +404,9 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
 
     TRY(on_device(r, open_transport(r, e), e));
     q.comm = r->transport.comm;
-    r->score_began = seconds();
+    r->score_began = clock_seconds();
     TRY(on_device(r, schedule_run(&q, &times, e), e));
-    r->score_seconds = seconds() - r->score_began;
+    r->score_seconds = clock_seconds() - r->score_began;
     comm_note(r->comm, "reporting", 0);
     TRY(checkpoint_unchanged(r->model->checkpoint, e));
     return gather_ranks(r, &times, e);
@@ -422,7 +415,7 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
 double run_rate(const struct run *r)
 {
     int64_t tokens = 0, done = score_running(r->score).windows - r->restored;
-    double spent = r->score_seconds > 0 ? r->score_seconds : seconds() - r->score_began;
+    double spent = r->score_seconds > 0 ? r->score_seconds : clock_seconds() - r->score_began;
 
     for (int64_t i = 0; i < done; i++) /* windows differ little in length: the first stand for all */
         tokens += windows_get(r->windows, i).len - 1;

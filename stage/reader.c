@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "spec/clock.h"
+
 struct reader {
     struct reader_request q;
     int *order;       /* [streamed] the streamed layers */
@@ -22,14 +24,6 @@ struct reader {
     double stall;
     struct layer_weights weights[PLAN_SLOTS];
 };
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Waits until `bytes`, begun at `since`, have taken their time; holds the lock. */
 static void keep_limit(struct reader *r, double since, uint64_t bytes)
@@ -52,7 +46,7 @@ static void *read_ahead(void *argument)
         int64_t n = r->read;
         int slot = (int)(n % PLAN_SLOTS), layer = r->order[n % r->q.plan->streamed];
         struct err err = {.code = OK};
-        double begin = seconds();
+        double begin = clock_seconds();
         enum status st;
 
         if (n - r->released >= PLAN_SLOTS) { /* every slot is in use */
@@ -159,7 +153,7 @@ enum status reader_wait_first(struct reader *r, struct err *e)
 enum status reader_acquire(struct reader *r, int layer, const struct layer_weights **weights,
                            struct err *e)
 {
-    double begin = seconds();
+    double begin = clock_seconds();
     enum status st;
 
     pthread_mutex_lock(&r->lock);
@@ -168,7 +162,7 @@ enum status reader_acquire(struct reader *r, int layer, const struct layer_weigh
     st = wait_for_read(r, r->acquired, e);
     if (st == OK)
         *weights = &r->weights[r->acquired++ % PLAN_SLOTS];
-    r->stall += seconds() - begin;
+    r->stall += clock_seconds() - begin;
     pthread_mutex_unlock(&r->lock);
     return st;
 }

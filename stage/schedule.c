@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "spec/clock.h"
+
 enum { TRANSFERS_AHEAD = 16 }; /* hidden states under way at a time, each direction: what the
                                   transport has tickets for, whatever the size of a wave */
 
@@ -21,14 +23,6 @@ struct pipeline {
     int64_t scored;       /* rank 0: microbatches whose nll is in */
     struct schedule_times times;
 };
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int64_t first_window(const struct pipeline *p, int64_t microbatch)
 {
@@ -105,13 +99,13 @@ static enum status wait_for(struct pipeline *p, struct comm_ticket *t, const cha
                             int64_t microbatch, struct err *e)
 {
     char text[96];
-    double before = seconds();
+    double before = clock_seconds();
     enum status st;
 
     snprintf(text, sizeof text, "%s of microbatch %lld of %lld", what, (long long)microbatch + 1,
              (long long)p->q->plan->microbatches);
     st = p->q->comm->ops->wait(p->q->comm, t, text, e);
-    p->times.wait += seconds() - before;
+    p->times.wait += clock_seconds() - before;
     return st;
 }
 
@@ -186,9 +180,9 @@ static enum status finish(struct pipeline *p, int64_t microbatch, struct err *e)
     double before;
 
     TRY(wait_for(p, &p->nll_ticket[i], "nll", microbatch - 2, e));
-    before = seconds();
+    before = clock_seconds();
     TRY(stage_head(p->q->stage, slot_of(p, microbatch), p->row, p->target, rows, p->nll[i], e));
-    p->times.compute += seconds() - before;
+    p->times.compute += clock_seconds() - before;
     if (p->me->embed) {
         score_windows(p, microbatch, p->nll[i]);
         return OK;
@@ -252,11 +246,11 @@ static enum status keep_moving(struct pipeline *p, int64_t in_use, struct err *e
 
 static enum status compute(struct pipeline *p, int layer, int64_t microbatch, struct err *e)
 {
-    double before = seconds();
+    double before = clock_seconds();
 
     TRY(begin(p, microbatch, e));
     TRY(stage_layer(p->q->stage, layer, slot_of(p, microbatch), e));
-    p->times.compute += seconds() - before;
+    p->times.compute += clock_seconds() - before;
     return OK;
 }
 
