@@ -207,6 +207,7 @@ enum status job_warm_up(struct comm *c, struct err *e)
         st = warm_up_channel(c, COMM_HIDDEN, r, r + 1, WARM_MESSAGES, buffer, HIDDEN_BYTES, e);
     if (st == OK)
         st = warm_up_channel(c, COMM_NLL, c->ranks - 1, 0, 2, buffer, NLL_BYTES, e);
-    free(buffer);
+    if (st == OK)
+        free(buffer); /* else other messages may be under way in it: the job ends as it is */
     return st;
 }
