@@ -30,6 +30,8 @@ struct progress {
     MPI_Request length_request[COMM_TICKETS]; /* of the transfer with that index */
     MPI_Request request[2 * COMM_TICKETS];    /* what else is under way, n_active of them */
     int owner[2 * COMM_TICKETS], n_active;    /* the transfer it belongs to */
+    int failure; /* MPI's code of the first start that failed: nothing is started after it, or a later
+                    message would be taken for the one that is missing */
     int64_t last_event_ns;
 };
 
@@ -169,6 +171,7 @@ static void end_transfer(struct mpi_transport *m, int i, int code)
 static bool keep_or_end(struct progress *p, int i, int code)
 {
     if (code != MPI_SUCCESS) {
+        p->failure = p->failure ? p->failure : code;
         end_transfer(p->m, i, code);
         return false;
     }
@@ -183,7 +186,9 @@ static void start_queued(struct progress *p, const int *queue, int n)
         int i = queue[k], code;
         struct transfer *t = &p->m->transfer[i];
 
-        if (t->is_send) {
+        if (p->failure) {
+            end_transfer(p->m, i, p->failure);
+        } else if (t->is_send) {
             code = start_length(p, t, &p->request[p->n_active]);
             if (keep_or_end(p, i, code))
                 keep_or_end(p, i, start_data(p, t, &p->request[p->n_active]));

@@ -1,6 +1,6 @@
 // links: run spec
 // timeout: 600
-// labels: slow
+// labels: slow faults
 // processors: 2
 /* Proves D3: whichever allocation, read, write or MPI call of a run fails, it ends with one line and
  * an exit code that fits (or had no need of the call), and goes on afterwards to the same bits with

@@ -1,6 +1,6 @@
 // links: run spec
 // timeout: 240
-// labels: slow
+// labels: slow faults
 // processors: 2
 /* Proves D5: random schedules of faults, kills and resumes, each run with other ranks, microbatches
  * and caps: whatever happens, a run that says it is complete has the bits of an uninterrupted one, and

@@ -1,6 +1,6 @@
 // links: run spec
 // timeout: 300
-// labels: slow
+// labels: slow faults
 // processors: 3
 /* D1, the faults of one host that need neither Slurm nor a GPU: each is injected, ends within its
  * bound with a code that fits, and is followed by a run to the same bits. Prints the table with the
