@@ -139,6 +139,8 @@ static void report_failure(struct app *a, bool agreed, enum status code, const s
         fprintf(stderr, "nvfp4_ppl: %s\n", e->msg);
     if (a->comm && a->comm->ranks > 1)
         end_together(a, code);
+    if (!agreed) /* the run is as it broke off: a thread may still be reading into it */
+        end_all(a, code);
 }
 
 /* In a thread of the evaluation: only rank 0 has one, and only it knows of the failure. */
@@ -147,8 +149,7 @@ static void on_failure(void *context, const struct err *e)
     struct app *a = context;
 
     pthread_mutex_lock(&a->lock);
-    report_failure(a, false, e->code, e);
-    end_all(a, e->code);
+    report_failure(a, false, e->code, e); /* ends the job */
 }
 
 static void set_comm(struct app *a, struct comm *c)
