@@ -75,7 +75,6 @@ static void *read_ahead(void *argument)
 enum status reader_open(const struct reader_request *q, struct reader **out, struct err *e)
 {
     struct reader *r = calloc(1, sizeof *r);
-    pthread_condattr_t monotonic;
     int n = 0;
 
     CHECK(q->plan->streamed > 0 && q->waves > 0);
@@ -91,11 +90,8 @@ enum status reader_open(const struct reader_request *q, struct reader **out, str
         if (plan_streams(q->plan, i))
             r->order[n++] = i;
     CHECK(n == q->plan->streamed);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition(&r->changed);
     if (pthread_create(&r->thread, NULL, read_ahead, r) != 0) {
         reader_close(r);
         return fail(e, ERR_FIT, "cannot start the layer reader's thread");
@@ -124,11 +120,9 @@ void reader_close(struct reader *r)
 /* Until read `n` is done; holds the lock. */
 static enum status wait_for_read(struct reader *r, int64_t n, struct err *e)
 {
-    struct timespec limit;
+    struct timespec limit = clock_after(r->q.timeout);
     int late = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &limit);
-    limit.tv_sec += (time_t)r->q.timeout + 1;
     while (r->read <= n && r->status == OK && late != ETIMEDOUT)
         late = pthread_cond_timedwait(&r->changed, &r->lock, &limit);
     if (r->read > n)
