@@ -17,6 +17,7 @@
 #include "launch/version.h"
 #include "loader/npy.h"
 #include "spec/clock.h"
+#include "spec/outfile.h"
 #include "spec/size.h"
 
 struct evaluation {
@@ -106,9 +107,46 @@ static void on_tick(void *context)
         v->give_up(v->context, &e);
 }
 
-static enum status open_folder(struct evaluation *v, struct err *e)
+/* "x.npy" of one model; of several "x.LABEL.npy". */
+static void nll_path(const struct spec *spec, const char *label, const char *given, char *out,
+                     size_t size)
 {
-    if (!v->spec->out || !is_root(v))
+    size_t stem = strlen(given);
+    int n;
+
+    if (spec->n_models == 1) {
+        snprintf(out, size, "%s", given);
+        return;
+    }
+    if (stem > 4 && strcmp(given + stem - 4, ".npy") == 0)
+        stem -= 4;
+    n = snprintf(out, size, "%.*s.", (int)stem, given);
+    for (const char *c = label; *c && (size_t)n + 5 < size; c++)
+        out[n++] = *c == '/' ? '_' : *c;
+    snprintf(out + n, size - (size_t)n, ".npy");
+}
+
+/* Hours of computing must not end in a file that could never be made. */
+static enum status check_outputs(const struct options *o, const struct spec *spec, struct err *e)
+{
+    char path[4096];
+
+    if (o->json && strcmp(o->json, "-") != 0)
+        TRY(outfile_try(o->json, e));
+    for (int i = 0; o->nll && i < spec->n_models; i++) {
+        nll_path(spec, spec->model[i].label, o->nll, path, sizeof path);
+        TRY(outfile_try(path, e));
+    }
+    return OK;
+}
+
+/* Rank 0: what this run writes. */
+static enum status open_outputs(struct evaluation *v, struct err *e)
+{
+    if (!is_root(v))
+        return OK;
+    TRY(check_outputs(v->o, v->spec, e));
+    if (!v->spec->out)
         return OK;
     if (mkdir(v->spec->out, 0777) != 0 && errno != EEXIST)
         return fail(e, ERR_OUTPUT, "%s: cannot make the folder: %s", v->spec->out, strerror(errno));
@@ -136,7 +174,7 @@ enum status evaluate_open(const struct options *o, const struct spec *spec, stru
     pthread_mutex_init(&v->lock, NULL);
     v->result = calloc((size_t)spec->n_models, sizeof *v->result);
     v->report = calloc((size_t)spec->n_models, sizeof *v->report);
-    st = v->result && v->report ? open_folder(v, e) : fail(e, ERR_FIT, "no memory for the results");
+    st = v->result && v->report ? open_outputs(v, e) : fail(e, ERR_FIT, "no memory for the results");
     if (st != OK) {
         evaluate_close(v);
         return st;
@@ -175,23 +213,11 @@ static void on_score(void *context, struct score *score)
     ticker_ask(v->ticker);
 }
 
-/* "x.npy" of one model; of several "x.LABEL.npy". */
-static void nll_path(const struct evaluation *v, const struct run *r, const char *given, char *out,
-                     size_t size)
+/* One output that cannot be written does not keep the others from it. */
+static void keep_first(struct err *bad, enum status st, const struct err *e)
 {
-    size_t stem = strlen(given);
-    int n;
-
-    if (v->spec->n_models == 1) {
-        snprintf(out, size, "%s", given);
-        return;
-    }
-    if (stem > 4 && strcmp(given + stem - 4, ".npy") == 0)
-        stem -= 4;
-    n = snprintf(out, size, "%.*s.", (int)stem, given);
-    for (const char *c = r->choice->label; *c && (size_t)n + 5 < size; c++)
-        out[n++] = *c == '/' ? '_' : *c;
-    snprintf(out + n, size - (size_t)n, ".npy");
+    if (st != OK && bad->code == OK)
+        *bad = *e;
 }
 
 static enum status write_nll(const struct evaluation *v, const struct run *r, const char *given,
@@ -201,7 +227,7 @@ static enum status write_nll(const struct evaluation *v, const struct run *r, co
 
     if (!given)
         return OK;
-    nll_path(v, r, given, path, sizeof path);
+    nll_path(v->spec, r->choice->label, given, path, sizeof path);
     return npy_write_f64(path, score_table(r->score), r->windows->all,
                          windows_columns(r->windows), e);
 }
@@ -221,17 +247,22 @@ static enum status write_json(struct evaluation *v, int n, bool complete, struct
     struct report r = {.version = version_name(), .n_models = n, .model = v->report,
                        .complete = complete};
     char path[4096];
+    struct err bad = {.code = OK};
 
     for (int i = 0; i < n; i++)
         v->report[i] = v->result[i].report;
     if (in_folder(v, "result.json", path, sizeof path))
-        TRY(report_write_json(&r, path, e));
-    return v->o->json ? report_write_json(&r, v->o->json, e) : OK;
+        keep_first(&bad, report_write_json(&r, path, e), e);
+    if (v->o->json)
+        keep_first(&bad, report_write_json(&r, v->o->json, e), e);
+    *e = bad;
+    return bad.code;
 }
 
-/* Everything that one model leaves behind; the lock is held. partial: why it ends early, or NULL. */
+/* Everything that one model leaves behind; the lock is held. partial: why it ends early, or NULL.
+ * *bad keeps the first file that could not be written: the others are all the same. */
 static enum status publish(struct evaluation *v, const struct run *r, const char *partial,
-                           struct err *e)
+                           struct err *bad, struct err *e)
 {
     struct result *out = &v->result[v->done];
     char path[4096];
@@ -239,13 +270,14 @@ static enum status publish(struct evaluation *v, const struct run *r, const char
     TRY(result_make(r, partial, out, e));
     report_print_model(&out->report, table_stream(v));
     fflush(table_stream(v));
-    TRY(write_nll(v, r, v->o->nll, e));
-    return write_nll(v, r, in_folder(v, "nll.npy", path, sizeof path), e);
+    keep_first(bad, write_nll(v, r, in_folder(v, "nll.npy", path, sizeof path), e), e);
+    keep_first(bad, write_nll(v, r, v->o->nll, e), e);
+    return OK;
 }
 
 void evaluate_interrupt(struct evaluation *v, const char *why)
 {
-    struct err e = {.code = OK};
+    struct err e = {.code = OK}, bad = {.code = OK};
     enum status st = OK;
 
     pthread_mutex_lock(&v->lock);
@@ -253,13 +285,13 @@ void evaluate_interrupt(struct evaluation *v, const char *why)
     if (keep(v, &e) != OK)
         fprintf(stderr, "nvfp4_ppl: warning: %s\n", e.msg);
     if (v->running) {
-        st = publish(v, v->running, why, &e);
+        st = publish(v, v->running, why, &bad, &e);
         v->done += st == OK;
     }
-    if (st == OK)
-        st = write_json(v, v->done, false, &e);
-    if (st != OK)
-        fprintf(stderr, "nvfp4_ppl: warning: the partial result is not whole: %s\n", e.msg);
+    keep_first(&bad, st, &e);
+    keep_first(&bad, write_json(v, v->done, false, &e), &e);
+    if (bad.code != OK)
+        fprintf(stderr, "nvfp4_ppl: warning: the partial result is not whole: %s\n", bad.msg);
     v->now.state = RUN_PARTIAL;
     v->now.reason = why;
     v->now.exit_code = ERR_INTERRUPTED;
@@ -332,14 +364,14 @@ static enum status conclude(struct evaluation *v, struct run *r, struct err *bad
     progress_end(&v->progress);
     st = keep(v, e);
     if (st == OK)
-        st = publish(v, r, NULL, e);
+        st = publish(v, r, NULL, bad, e);
     if (st == OK) {
         v->running = NULL;
         v->done++;
     }
     pthread_mutex_unlock(&v->lock);
-    if (st == OK && judge(v, r, &verdict) != OK && bad->code == OK)
-        *bad = verdict;
+    if (st == OK)
+        keep_first(bad, judge(v, r, &verdict), &verdict);
     return st;
 }
 
@@ -445,6 +477,22 @@ static enum status evaluate_model(struct evaluation *v, int i, bool *agreed, str
     return st;
 }
 
+/* Rank 0, after the last model: the outputs that hold all of them. *bad as in evaluate_model. */
+static enum status conclude_all(struct evaluation *v, struct err *bad, struct err *e)
+{
+    struct report all = {.version = version_name(), .n_models = v->done, .model = v->report,
+                         .complete = true};
+
+    pthread_mutex_lock(&v->lock);
+    keep_first(bad, write_json(v, v->done, true, e), e);
+    report_print_comparison(&all, table_stream(v));
+    if (bad->code != ERR_OUTPUT && bad->code != ERR_IO) /* else running again writes the file */
+        v->now.resumable = false;
+    pthread_mutex_unlock(&v->lock);
+    *e = *bad;
+    return bad->code;
+}
+
 static enum status evaluate_all(struct evaluation *v, bool *agreed, struct err *e)
 {
     struct err bad = {.code = OK};
@@ -453,21 +501,8 @@ static enum status evaluate_all(struct evaluation *v, bool *agreed, struct err *
     for (int i = 0; i < v->spec->n_models; i++)
         TRY(evaluate_model(v, i, agreed, &bad, e));
     *agreed = true;
-    if (is_root(v)) {
-        struct report all = {.version = version_name(), .n_models = v->done, .model = v->report,
-                             .complete = true};
-
-        pthread_mutex_lock(&v->lock);
-        st = write_json(v, v->done, true, e);
-        if (st == OK)
-            report_print_comparison(&all, table_stream(v));
-        v->now.resumable = v->now.resumable && st != OK; /* else nothing is left to compute */
-        pthread_mutex_unlock(&v->lock);
-        if (st == OK && bad.code != OK) {
-            *e = bad;
-            st = bad.code;
-        }
-    }
+    if (is_root(v))
+        st = conclude_all(v, &bad, e);
     st = job_agree(v->comm, st, e);
     if (st == OK && is_root(v)) {
         v->now.state = RUN_COMPLETE;

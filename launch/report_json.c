@@ -2,14 +2,12 @@
 #include "launch/report.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "launch/json_write.h"
 #include "launch/version.h"
+#include "spec/outfile.h"
 
 static void write_seconds(struct json_writer *w, const struct report_seconds *s)
 {
@@ -109,51 +107,23 @@ void report_print_json(const struct report *r, FILE *out)
     json_write_end(&w, '}');
 }
 
-static enum status print_and_close(const struct report *r, FILE *out, const char *path,
-                                   struct err *e)
+static enum status print_to_stdout(const struct report *r, struct err *e)
 {
-    bool good;
-
     errno = 0;
-    report_print_json(r, out);
-    good = fflush(out) == 0 && !ferror(out);
-    if (good && fsync(fileno(out)) != 0 && errno != EINVAL && errno != ENOTSUP)
-        good = false;
-    if (out != stdout && fclose(out) != 0)
-        good = false;
-    return good ? OK
-                : fail(e, ERR_IO, "%s: %s", path, errno ? strerror(errno) : "write error");
-}
-
-/* A plain file is written beside its name and renamed; a device or pipe is written to. */
-static enum status write_file(const struct report *r, const char *path, struct err *e)
-{
-    char beside[PATH_MAX];
-    const char *name = beside;
-    struct stat s;
-    enum status st;
-    FILE *out;
-
-    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode))
-        name = path;
-    else if (snprintf(beside, sizeof beside, "%s.tmp", path) >= PATH_MAX)
-        return fail(e, ERR_OUTPUT, "%.200s...: the path is too long", path);
-    out = fopen(name, "we");
-    if (!out)
-        return fail(e, ERR_OUTPUT, "%s: %s", path, strerror(errno));
-    st = print_and_close(r, out, path, e);
-    if (name == path)
-        return st;
-    if (st == OK && rename(beside, path) != 0)
-        st = fail(e, ERR_OUTPUT, "%s: %s", path, strerror(errno));
-    if (st != OK)
-        unlink(beside);
-    return st;
+    report_print_json(r, stdout);
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return OK;
+    return fail(e, ERR_IO, "standard output: cannot be written: %s",
+                errno ? strerror(errno) : "write error");
 }
 
 enum status report_write_json(const struct report *r, const char *path, struct err *e)
 {
+    struct outfile out;
+
     if (strcmp(path, "-") == 0)
-        return print_and_close(r, stdout, "stdout", e);
-    return write_file(r, path, e);
+        return print_to_stdout(r, e);
+    TRY(outfile_open(path, &out, e));
+    report_print_json(r, out.f);
+    return outfile_close(&out, e);
 }

@@ -11,6 +11,7 @@
 #include "launch/version.h"
 #include "loader/npy.h"
 #include "loader/tokenizer.h"
+#include "spec/outfile.h"
 #include "spec/sha256.h"
 
 int task_ranks(const struct options *o, const struct spec_model *m, int job_ranks)
@@ -22,19 +23,21 @@ int task_ranks(const struct options *o, const struct spec_model *m, int job_rank
 
 static enum status write_plans(const char *path, cJSON *plans, struct err *e)
 {
-    bool to_stdout = strcmp(path, "-") == 0;
     char *text = cJSON_Print(plans);
-    FILE *f = to_stdout ? stdout : fopen(path, "w");
+    struct outfile out;
     enum status st = OK;
 
-    if (!f)
-        st = fail(e, ERR_OUTPUT, "%s: %s", path, strerror(errno));
-    else if (!text)
-        st = fail(e, ERR_FIT, "no memory for the plan's JSON");
-    else if (fprintf(f, "%s\n", text) < 0)
-        st = fail(e, ERR_IO, "%s: %s", path, strerror(errno));
-    if (f && !to_stdout && fclose(f) != 0 && st == OK)
-        st = fail(e, ERR_IO, "%s: %s", path, strerror(errno));
+    if (!text)
+        return fail(e, ERR_FIT, "no memory for the plan's JSON");
+    if (strcmp(path, "-") == 0) {
+        puts(text); /* main sees whether it could */
+    } else {
+        st = outfile_open(path, &out, e);
+        if (st == OK) {
+            fprintf(out.f, "%s\n", text);
+            st = outfile_close(&out, e);
+        }
+    }
     cJSON_free(text);
     return st;
 }
@@ -190,8 +193,10 @@ enum status task_tokenize(const struct options *o, struct err *e)
     char *text = NULL, hex[SHA256_HEX];
     int32_t *ids = NULL;
     size_t bytes = 0, n = 0;
-    enum status st = tokenizer_open(o->tokenizer, &t, e);
+    enum status st = o->ids ? outfile_try(o->ids, e) : OK;
 
+    if (st == OK)
+        st = tokenizer_open(o->tokenizer, &t, e);
     if (st == OK)
         st = read_text(o->text, &text, &bytes, e);
     if (st == OK) {

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "loader/ids.h"
+#include "spec/outfile.h"
 
 /* A file is: "\x93NUMPY", major and minor version, length of the header (2 bytes, from version 2 on
  * 4), the header - a Python dict - and the values. */
@@ -249,24 +249,6 @@ enum status npy_read_ids(const char *path, int32_t **ids, int64_t *n, struct err
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static enum status write_all(int fd, const char *path, const void *data, size_t bytes,
-                             struct err *e)
-{
-    const char *from = data;
-
-    while (bytes) {
-        ssize_t put = write(fd, from, bytes);
-
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return fail(e, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-        from += put;
-        bytes -= (size_t)put;
-    }
-    return OK;
-}
-
 /* Header of version 1.0, padded so that the values start at a multiple of 64 bytes. */
 static size_t make_header(char out[256], const char *descr, const char *shape)
 {
@@ -286,32 +268,17 @@ static size_t make_header(char out[256], const char *descr, const char *shape)
     return padded;
 }
 
-/* A reader sees the old file or the whole new one. */
 static enum status write_file(const char *path, const char *descr, const char *shape,
                               const void *data, size_t bytes, struct err *e)
 {
-    char header[256], temporary[PATH_MAX];
+    char header[256];
     size_t header_bytes = make_header(header, descr, shape);
-    enum status code;
-    int fd;
+    struct outfile out;
 
-    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= PATH_MAX)
-        return fail(e, ERR_OUTPUT, "%.200s...: the path is too long", path);
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return fail(e, ERR_OUTPUT, "%s: cannot be created: %s", temporary, strerror(errno));
-    code = write_all(fd, temporary, header, header_bytes, e);
-    if (code == OK)
-        code = write_all(fd, temporary, data, bytes, e);
-    if (code == OK && fsync(fd) != 0 && errno != EINVAL) /* EINVAL: nothing that can be synced */
-        code = fail(e, ERR_IO, "%s: cannot be synced: %s", temporary, strerror(errno));
-    if (close(fd) != 0 && code == OK)
-        code = fail(e, ERR_IO, "%s: cannot be written: %s", temporary, strerror(errno));
-    if (code == OK && rename(temporary, path) != 0)
-        code = fail(e, ERR_OUTPUT, "%s: cannot be created: %s", path, strerror(errno));
-    if (code != OK)
-        unlink(temporary);
-    return code;
+    TRY(outfile_open(path, &out, e));
+    fwrite(header, 1, header_bytes, out.f);
+    fwrite(data, 1, bytes, out.f);
+    return outfile_close(&out, e);
 }
 
 enum status npy_write_ids(const char *path, const int32_t *ids, int64_t n, struct err *e)

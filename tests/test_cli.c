@@ -174,6 +174,25 @@ static void test_roofline(void)
     run_close(r);
 }
 
+/* An output that fails when it is written is named, and takes none of the others with it. */
+static void test_output_that_fails(void)
+{
+    const char *out = scratch_path("kept"), *nll = scratch_path("kept.npy");
+    char words[2048];
+
+    snprintf(words, sizeof words, "%s --set data.max_rows=2 --out %s --nll %s --json /dev/full", demo,
+             out, nll);
+    struct run *r = run_words(1, words);
+    expect_code(r, 74);
+    EXPECT(strstr(r->err, "nvfp4_ppl: /dev/full: cannot be written: No space left on device\n"));
+    EXPECT(strstr(r->out, "Demo Llama NVFP4"));
+    run_close(r);
+    cJSON *root = json_file(scratch_path("kept/result.json"));
+    EXPECT_TEXT(json_text(root, "status"), "complete");
+    cJSON_Delete(root);
+    EXPECT(file_exists(nll) && file_exists(scratch_path("kept/nll.npy")));
+}
+
 /* ids that --tokenize froze give the nll that the text gives, to the bit. */
 static void test_tokenize(void)
 {
@@ -324,6 +343,7 @@ int main(void)
     test_terminal_and_json_agree();
     test_plan();
     test_roofline();
+    test_output_that_fails();
     test_tokenize();
     test_two_files();
     test_short_texts();

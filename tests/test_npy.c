@@ -195,7 +195,7 @@ static void test_wrong_output(void)
     struct err e;
 
     EXPECT(npy_write_ids("none/a.npy", ids, 1, &e) == ERR_OUTPUT);
-    EXPECT_TEXT(e.msg, "none/a.npy.tmp: cannot be created: No such file or directory");
+    EXPECT_TEXT(e.msg, "none/a.npy: cannot be created: No such file or directory");
     EXPECT(npy_write_ids("a.npy", ids, 1, &e) == ERR_OUTPUT); /* a folder, from the test before */
     EXPECT_TEXT(e.msg, "a.npy: cannot be created: Is a directory");
     EXPECT(access("a.npy.tmp", F_OK) != 0);

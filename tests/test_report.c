@@ -256,9 +256,9 @@ static void test_file(void)
     json_close(j);
     EXPECT(unlink(path) == 0);
     EXPECT(report_write_json(&r, "/nonexistent/r.json", &e) == ERR_OUTPUT);
-    EXPECT_TEXT(e.msg, "/nonexistent/r.json: No such file or directory");
+    EXPECT_TEXT(e.msg, "/nonexistent/r.json: cannot be created: No such file or directory");
     EXPECT(report_write_json(&r, "/dev/full", &e) == ERR_IO);
-    EXPECT_TEXT(e.msg, "/dev/full: No space left on device");
+    EXPECT_TEXT(e.msg, "/dev/full: cannot be written: No space left on device");
 }
 
 int main(void)

@@ -2,8 +2,8 @@
 // timeout: 240
 // processors: 2
 /* Proves A9 end to end: a wrong input gives one line, word for word, also from several ranks, and
- * its exit code; nothing stands on stdout but a number whose file could not be written. (The
- * modules' own tests hold the finer cases.) In specs and lines @ stands for the scratch folder, $
+ * its exit code; nothing stands on stdout, nor a plan before the line where there was no need to
+ * plan. (The modules' own tests hold the finer cases.) In specs and lines @ stands for the scratch folder, $
  * for the test data, HOST for this machine. */
 #include <unistd.h>
 
@@ -140,9 +140,15 @@ static const struct wrong cases[] = {
      "plan refused: 4 layers in windows of 64 tokens do not fit 2 ranks with 5.000 MiB in all: a "
      "cap of 4 MiB for each rank that has less would do"},
     {"no place for the JSON", 1, GOOD, "@/spec.json --json @/absent/out.json", ERR_OUTPUT,
-     "@/absent/out.json: No such file or directory"},
+     "@/absent/out.json: cannot be created: No such file or directory"},
+    {"a folder in place of the JSON", 1, GOOD, "@/spec.json --json @", ERR_OUTPUT,
+     "@: cannot be created: Is a directory"},
     {"no place for the nll", 2, GOOD, "@/spec.json --nll @/absent/nll.npy", ERR_OUTPUT,
-     "rank 0 of 2 (HOST): @/absent/nll.npy.tmp: cannot be created: No such file or directory"},
+     "rank 0 of 2 (HOST): @/absent/nll.npy: cannot be created: No such file or directory"},
+    {"no place for the run's folder", 1, GOOD, "@/spec.json --out @/absent/run", ERR_OUTPUT,
+     "@/absent/run: cannot make the folder: No such file or directory"},
+    {"no place for the ids", 1, NULL, "--tokenize $/models/qwen3-mixed --out @/absent/ids.npy $/text/demo.txt",
+     ERR_OUTPUT, "@/absent/ids.npy: cannot be created: No such file or directory"},
 };
 
 /* Every `from` in a text becomes `to`; the caller frees. */
@@ -255,7 +261,7 @@ static bool check_case(const struct wrong *c)
     struct run *r = run_case(c);
     char *err = shorten(r->err), *line = find_line(err);
     bool good = r->code == (int)c->code && line && strcmp(line, c->said) == 0 &&
-                (r->out_bytes == 0 || c->code == ERR_OUTPUT);
+                r->out_bytes == 0;
 
     if (!good)
         printf(
