@@ -111,8 +111,9 @@ enum status job_same_request(struct comm *c, const struct plan_request *q, struc
     int n;
 
     CHECK((unsigned)q->stream < sizeof streams / sizeof *streams);
-    n = snprintf(value, sizeof value, "microbatch %d, stream %s, rates %.6g and %.6g, layers ",
-                 q->microbatch, streams[q->stream], q->rates.flops, q->rates.read);
+    n = snprintf(value, sizeof value,
+                 "microbatch %d, stages %d, stream %s, rates %.6g and %.6g, layers ", q->microbatch,
+                 q->stages, streams[q->stream], q->rates.flops, q->rates.read);
     for (int i = 0; i < q->n_by_hand && n < (int)sizeof value; i++)
         n += snprintf(value + n, sizeof value - (size_t)n, "%s%d", i ? "," : "", q->by_hand[i]);
     if (q->n_by_hand == 0)
@@ -192,7 +193,7 @@ static enum status warm_up_channel(struct comm *c, enum comm_channel channel, in
     return OK;
 }
 
-enum status job_warm_up(struct comm *c, struct err *e)
+enum status job_warm_up(struct comm *c, const struct plan *p, struct err *e)
 {
     enum { HIDDEN_BYTES = 256 << 10, NLL_BYTES = 4096 };
     char *buffer;
@@ -203,10 +204,12 @@ enum status job_warm_up(struct comm *c, struct err *e)
     buffer = calloc(WARM_MESSAGES, HIDDEN_BYTES);
     if (!buffer)
         return fail(e, ERR_FIT, "no memory to try the transport");
-    for (int r = 0; st == OK && r + 1 < c->ranks; r++)
-        st = warm_up_channel(c, COMM_HIDDEN, r, r + 1, WARM_MESSAGES, buffer, HIDDEN_BYTES, e);
-    if (st == OK)
-        st = warm_up_channel(c, COMM_NLL, c->ranks - 1, 0, 2, buffer, NLL_BYTES, e);
+    for (int r = 0; st == OK && r < c->ranks; r++) {
+        if (!p->rank[r].head)
+            st = warm_up_channel(c, COMM_HIDDEN, r, r + 1, WARM_MESSAGES, buffer, HIDDEN_BYTES, e);
+        else if (r > 0)
+            st = warm_up_channel(c, COMM_NLL, r, 0, 2, buffer, NLL_BYTES, e);
+    }
     if (st == OK)
         free(buffer); /* else other messages may be under way in it: the job ends as it is */
     return st;

@@ -39,6 +39,6 @@ MUST_USE enum status job_share_caps(struct comm *c, const struct spec_caps *caps
 
 /* Sends and receives on every channel that the pipeline will use, as many at a time: what the
  * transport takes when it is first used is then there before the rank's memory is measured. */
-MUST_USE enum status job_warm_up(struct comm *c, struct err *e);
+MUST_USE enum status job_warm_up(struct comm *c, const struct plan *p, struct err *e);
 
 #endif

@@ -72,9 +72,13 @@ void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bo
         if ((int)strlen(layers) > width)
             width = (int)strlen(layers);
     }
-    fprintf(to, "plan: %d rank%s, %lld microbatch%s of %d window%s (%d tokens), %s, %s\n", p->ranks,
-            p->ranks == 1 ? "" : "s", (long long)p->microbatches, p->microbatches == 1 ? "" : "es",
-            p->microbatch, p->microbatch == 1 ? "" : "s", p->tokens, dtype_name(q->dtype),
+    fprintf(to, "plan: %d rank%s", p->ranks, p->ranks == 1 ? "" : "s");
+    if (p->replicas > 1)
+        fprintf(to, " (%d replicas of %d stage%s)", p->replicas, p->stages,
+                p->stages == 1 ? "" : "s");
+    fprintf(to, ", %lld microbatch%s of %d window%s (%d tokens), %s, %s\n",
+            (long long)p->microbatches, p->microbatches == 1 ? "" : "es", p->microbatch,
+            p->microbatch == 1 ? "" : "s", p->tokens, dtype_name(q->dtype),
             arithmetic_name(q->arithmetic));
     fprintf(to, "%5s  %-*s", "rank", width, "layers");
     for (int i = 0; i < COLUMNS; i++)
@@ -100,7 +104,7 @@ void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bo
                     size_format(p->rank[r].cap.bytes, rank));
     print_streaming(to, p, timed);
     if (p->ranks > 1)
-        fprintf(to, "slowest stage: %.0f %% of the time of the mean one\n", 100 / p->balance);
+        fprintf(to, "slowest rank: %.0f %% of the time of the mean one\n", 100 / p->balance);
 }
 
 static void add_bytes(cJSON *to, const char *name, uint64_t bytes)
@@ -119,6 +123,8 @@ static enum status rank_json(const struct plan_request *q, const struct plan_ran
 
     items(r, item);
     cJSON_AddNumberToObject(to, "rank", rank);
+    cJSON_AddNumberToObject(to, "replica", r->replica);
+    cJSON_AddNumberToObject(to, "stage", r->stage);
     cJSON_AddItemToObject(to, "layers",
                           r->first < r->last ? cJSON_CreateIntArray(layers, 2) : cJSON_CreateNull());
     cJSON_AddBoolToObject(to, "embed", r->embed);
@@ -147,6 +153,8 @@ enum status plan_json(const struct plan *p, const struct plan_request *q, bool t
     cJSON *root = cJSON_CreateObject(), *ranks = cJSON_AddArrayToObject(root, "ranks");
     enum status st = ranks ? OK : fail(e, ERR_FIT, "no memory for the plan's JSON");
 
+    cJSON_AddNumberToObject(root, "stages", p->stages);
+    cJSON_AddNumberToObject(root, "replicas", p->replicas);
     cJSON_AddNumberToObject(root, "microbatch_windows", p->microbatch);
     cJSON_AddNumberToObject(root, "microbatch_tokens", p->tokens);
     cJSON_AddNumberToObject(root, "microbatches", (double)p->microbatches);

@@ -142,6 +142,7 @@ static void fill_request(struct run *r, int ranks)
                                        .stream = r->spec->stream,
                                        .rates = rates_given(&r->spec->rates, rates_nominal()),
                                        .ranks = ranks,
+                                       .stages = r->choice->stages,
                                        .cap = r->cap,
                                        .n_by_hand = r->choice->n_layers_by_hand,
                                        .by_hand = r->choice->layers_by_hand};
@@ -338,7 +339,7 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
     enum status st = OK;
 
     comm_note(r->comm, "loading", 0);
-    TRY(job_warm_up(r->comm, e));
+    TRY(job_warm_up(r->comm, r->plan, e));
     memory_reset_peak();
     r->resident = memory_resident();
     if (r->score) /* the plan counts what it holds of the windows that are to be run */
@@ -385,8 +386,8 @@ static enum status on_device(const struct run *r, enum status st, struct err *e)
 static enum status open_transport(struct run *r, struct err *e)
 {
     comm_note(r->comm, "connecting", 0);
-    return transport_open(&r->transport, r->comm, r->kernels, r->device, stage_hidden(r->stage, 0),
-                          r->plan->rank[r->comm->rank].map.hidden_bytes, e);
+    return transport_open(&r->transport, r->comm, r->kernels, r->device,
+                          &r->plan->rank[r->comm->rank], stage_hidden(r->stage, 0), e);
 }
 
 enum status run_score(struct run *r, void (*on_score)(void *, struct score *), void *context,

@@ -114,28 +114,36 @@ static void unpin(void *context, void *p)
     t->kernels->unpin(t->device, p);
 }
 
-static enum status open_staged(struct transport *t, struct comm *c, size_t bytes, struct err *e)
+static enum status open_staged(struct transport *t, struct comm *c, const struct plan_rank *me,
+                               struct err *e)
 {
     const struct staged_request q = {.inner = c,
                                      .device = {t, to_host, to_device, pin, unpin},
-                                     .bytes = bytes,
-                                     .sends = c->rank < c->ranks - 1,
-                                     .receives = c->rank > 0};
+                                     .bytes = me->map.hidden_bytes,
+                                     .sends = !me->head,
+                                     .receives = !me->embed};
 
     return comm_open_staged(&q, &t->comm, e);
 }
 
 enum status transport_open(struct transport *t, struct comm *c, const struct kernels *k,
-                           struct device *d, void *hidden, size_t bytes, struct err *e)
+                           struct device *d, const struct plan_rank *me, void *hidden,
+                           struct err *e)
 {
+    const struct nccl_request nccl = {.inner = c,
+                                      .sends = !me->head,
+                                      .receives = !me->embed,
+                                      .scratch = hidden,
+                                      .bytes = me->map.hidden_bytes};
+
     t->kernels = k;
     t->device = d;
     t->comm = c;
-    if (c->ranks == 1 || k->arena_is_host)
-        return OK;
+    if ((me->embed && me->head) || k->arena_is_host)
+        return OK; /* pipelines of one stage send no hidden states */
     if (t->kind == TRANSPORT_NCCL)
-        return comm_open_nccl(c, hidden, bytes, &t->comm, e);
-    return open_staged(t, c, bytes, e);
+        return comm_open_nccl(&nccl, &t->comm, e);
+    return open_staged(t, c, me, e);
 }
 
 void transport_close(struct transport *t)

@@ -9,6 +9,7 @@
 #include "comm/comm.h"
 #include "kernels/kernels.h"
 #include "spec/spec.h"
+#include "stage/plan.h"
 
 /* Can this job have it at all? */
 MUST_USE enum status transport_check(enum transport_kind wanted, const struct comm *c,
@@ -27,10 +28,11 @@ struct transport {
 MUST_USE enum status transport_choose(struct transport *t, enum transport_kind wanted,
                                       struct comm *c, const struct kernels *k,
                                       const struct device *d, struct err *e);
-/* Every rank, once the arena is there: hidden states are at most `bytes`; `hidden` is where one will
- * lie. `c` stays the caller's. */
+/* Every rank, once the arena is there; `hidden` is where a hidden state of this rank will lie. `c`
+ * stays the caller's. */
 MUST_USE enum status transport_open(struct transport *t, struct comm *c, const struct kernels *k,
-                                    struct device *d, void *hidden, size_t bytes, struct err *e);
+                                    struct device *d, const struct plan_rank *me, void *hidden,
+                                    struct err *e);
 /* After an error, too; accepts one that was never opened. */
 void transport_close(struct transport *t);
 const char *transport_name(const struct transport *t);

@@ -76,7 +76,8 @@ struct spec_model {
     enum dtype dtype;          /* default bfloat16 */
     enum arithmetic arithmetic;
     struct spec_caps caps;
-    int n_layers_by_hand;      /* "layers": [30, 58]: layers of each rank; 0 = the plan decides */
+    int stages;                /* ranks in a pipeline; 0 = the plan decides */
+    int n_layers_by_hand;      /* "layers": [30, 58]: layers of each stage; 0 = the plan decides */
     int *layers_by_hand;
 };
 
@@ -96,7 +97,7 @@ struct spec {
     int n_ignored;            /* keys of other tools, each once, in order of appearance */
     const char **ignored;
     /* Of everything in the spec that changes the number: the data keys, and per model the base
-     * names of its folder and tokenizer, dtype and arithmetic. Not caps, layers, labels, where
+     * names of its folder and tokenizer, dtype and arithmetic. Not caps, layers, stages, labels, where
      * folders lie, out, or how it is run (microbatch, threads, isa, backend, transport). */
     char sha256[65];
 };

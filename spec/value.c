@@ -231,7 +231,7 @@ static enum status read_layers(struct reader *r, const struct source *src, const
 
     if (n < 1 || n > SPEC_RANKS_MAX)
         return json_fail(src->doc, item, e,
-                         "%s: want an array with the layers of each rank, such as [30, 58]", what);
+                         "%s: want an array with the layers of each stage, such as [30, 58]", what);
     m->layers_by_hand = spec_alloc(r->owner, (size_t)n * sizeof *m->layers_by_hand);
     if (!m->layers_by_hand)
         return no_memory(e);

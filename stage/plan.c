@@ -15,8 +15,9 @@ enum {
 };
 
 /* Enough tokens for the matrices to run at speed (`least`); more where it does no harm (`most`): with
- * several ranks there must be enough microbatches to keep them all busy. */
-static void wanted_microbatch(const struct plan_request *q, int *least, int *most)
+ * several ranks there must be enough microbatches to keep them all busy, one for each replica at
+ * least. */
+static void wanted_microbatch(const struct plan_request *q, int replicas, int *least, int *most)
 {
     int64_t len = q->len_max - 1, high = TOKENS_WANTED / len, low = (TOKENS_ENOUGH + len - 1) / len;
     int64_t limit = TOKENS_MAX / len > 1 ? TOKENS_MAX / len : 1;
@@ -25,6 +26,8 @@ static void wanted_microbatch(const struct plan_request *q, int *least, int *mos
         high = q->windows / (MICROBATCHES_PER_RANK * q->ranks);
     if (q->microbatch)
         low = high = q->microbatch;
+    if (limit > q->windows / replicas && !q->microbatch)
+        limit = q->windows >= replicas ? q->windows / replicas : 1;
     if (limit > q->windows)
         limit = q->windows;
     if (low > limit)
@@ -64,7 +67,7 @@ static enum status choose(struct plan_sizes *s, int *cut, int *microbatch, struc
     enum stream_kind stream = s->q->stream;
     int least, most;
 
-    wanted_microbatch(s->q, &least, &most);
+    wanted_microbatch(s->q, s->replicas, &least, &most);
     *microbatch = 0;
     if (stream != STREAM_ALWAYS)
         TRY(largest_microbatch(s, false, least, most, cut, microbatch, e));
@@ -81,8 +84,7 @@ static double predict_stall(const struct plan_sizes *s, const struct plan_rank *
 {
     double tokens = (double)s->tokens * r->wave, clock = 0, read_done = 0, stall = 0;
     double freed[PLAN_SLOTS] = {0};
-    int64_t microbatches = (s->q->windows + s->microbatch - 1) / s->microbatch;
-    int64_t waves = (microbatches + r->wave - 1) / r->wave;
+    int64_t waves = (r->microbatches + r->wave - 1) / r->wave;
     int played = waves < 3 ? (int)waves : 3, n = 0;
 
     for (int wave = 0; wave < played; wave++) {
@@ -117,14 +119,17 @@ static void fill(struct plan *p, const struct plan_sizes *s, const int *cut)
     double slowest = 0;
 
     p->ranks = s->q->ranks;
+    p->stages = s->stages;
+    p->replicas = s->replicas;
     p->microbatch = s->microbatch;
     p->tokens = s->tokens;
-    p->microbatches = (s->q->windows + s->microbatch - 1) / s->microbatch;
+    p->microbatches = s->microbatches;
     for (int r = 0; r < p->ranks; r++) {
-        struct plan_shape shape = plan_range_shape(s, r, cut[r], cut[r + 1]);
+        int i = r % s->stages;
+        struct plan_shape shape = plan_range_shape(s, i, cut[i], cut[i + 1]);
         struct plan_rank *k = &p->rank[r];
 
-        *k = plan_lay_out(s, r, cut[r], cut[r + 1], shape);
+        *k = plan_lay_out(s, r, cut[i], cut[i + 1], shape);
         CHECK(k->total <= k->cap.bytes);
         if (k->streamed) {
             k->stall = predict_stall(s, k);
@@ -137,12 +142,13 @@ static void fill(struct plan *p, const struct plan_sizes *s, const int *cut)
     p->balance = p->flops / p->ranks / slowest;
 }
 
-/* The plan, or *out = NULL when none fits. */
-static enum status try_plan(const struct plan_request *q, struct plan **out, struct err *e)
+/* The plan with so many stages, or *out = NULL when it does not fit. */
+static enum status plan_stages(const struct plan_request *q, int stages, struct plan **out,
+                               struct err *e)
 {
     struct plan *p = calloc(1, sizeof *p);
     struct plan_sizes s = {0};
-    int *cut = malloc(((size_t)q->ranks + 1) * sizeof *cut), microbatch = 0;
+    int *cut = malloc(((size_t)stages + 1) * sizeof *cut), microbatch = 0;
     enum status st = OK;
 
     *out = NULL;
@@ -151,7 +157,7 @@ static enum status try_plan(const struct plan_request *q, struct plan **out, str
     if (!p || !p->rank || !cut)
         st = fail(e, ERR_FIT, "no memory to plan %d ranks", q->ranks);
     if (st == OK)
-        st = plan_sizes_make(q, &s, e);
+        st = plan_sizes_make(q, stages, &s, e);
     if (st == OK) {
         st = choose(&s, cut, &microbatch, e);
         if (st == OK && microbatch > 0) {
@@ -166,15 +172,76 @@ static enum status try_plan(const struct plan_request *q, struct plan **out, str
     return st;
 }
 
+static bool has_streams(const struct plan *p)
+{
+    for (int r = 0; r < p->ranks; r++)
+        if (p->rank[r].streamed)
+            return true;
+    return false;
+}
+
+static bool has_stalls(const struct plan *p)
+{
+    for (int r = 0; r < p->ranks; r++)
+        if (p->rank[r].stall > 1e-3 * p->rank[r].seconds)
+            return true;
+    return false;
+}
+
+/* Is `a`, of fewer stages, to be kept before `b`? */
+static bool better(const struct plan *a, const struct plan *b)
+{
+    if (has_streams(a) != has_streams(b))
+        return has_streams(b);
+    if (has_stalls(a) != has_stalls(b))
+        return has_stalls(b);
+    return !has_stalls(a) || a->seconds <= b->seconds;
+}
+
+/* May the ranks form pipelines of so many stages? No replica goes without a microbatch, unless so
+ * many are asked for. */
+static bool may_have_stages(const struct plan_request *q, int stages)
+{
+    int wanted = q->n_by_hand ? q->n_by_hand : q->stages, least = q->microbatch ? q->microbatch : 1;
+
+    if (wanted)
+        return stages == wanted;
+    return q->ranks % stages == 0 && q->ranks / stages <= (q->windows + least - 1) / least;
+}
+
+/* The plan, or *out = NULL when none fits. */
+static enum status try_plan(const struct plan_request *q, struct plan **out, struct err *e)
+{
+    struct plan *best = NULL;
+
+    *out = NULL;
+    for (int stages = 1; stages <= q->ranks && !(best && !has_streams(best)); stages++) {
+        struct plan *p = NULL;
+
+        if (!may_have_stages(q, stages))
+            continue;
+        if (plan_stages(q, stages, &p, e) != OK) {
+            plan_free(best);
+            return e->code;
+        }
+        if (p && best && better(best, p)) {
+            plan_free(p);
+        } else if (p) {
+            plan_free(best);
+            best = p;
+        }
+    }
+    *out = best;
+    return OK;
+}
+
 static enum status holds(const struct plan_request *q, bool *fit, bool *stalls, struct err *e)
 {
     struct plan *p = NULL;
 
     TRY(try_plan(q, &p, e));
     *fit = p != NULL;
-    *stalls = false;
-    for (int r = 0; p && r < p->ranks; r++)
-        *stalls = *stalls || p->rank[r].stall > 1e-3 * p->rank[r].seconds;
+    *stalls = p && has_stalls(p);
     plan_free(p);
     return OK;
 }
@@ -273,13 +340,19 @@ static enum status check_by_hand(const struct plan_request *q, struct err *e)
 {
     int64_t sum = 0;
 
+    if (q->stages && q->ranks % q->stages != 0)
+        return fail(e, ERR_SPEC, "\"stages\" is %d, but %d ranks are no multiple of it", q->stages,
+                    q->ranks);
     if (!q->n_by_hand)
         return OK;
     for (int i = 0; i < q->n_by_hand; i++)
         sum += q->by_hand[i];
-    if (q->n_by_hand != q->ranks)
-        return fail(e, ERR_SPEC, "\"layers\" names %d ranks, but there are %d", q->n_by_hand,
-                    q->ranks);
+    if (q->stages && q->stages != q->n_by_hand)
+        return fail(e, ERR_SPEC, "\"layers\" names %d stages, but \"stages\" is %d", q->n_by_hand,
+                    q->stages);
+    if (q->ranks % q->n_by_hand != 0)
+        return fail(e, ERR_SPEC, "\"layers\" names %d stages, but %d rank%s no multiple of it",
+                    q->n_by_hand, q->ranks, q->ranks == 1 ? " is" : "s are");
     if (sum != q->model->n_layers)
         return fail(e, ERR_SPEC, "\"layers\" adds up to %lld, but the model has %d layers",
                     (long long)sum, q->model->n_layers);

@@ -6,6 +6,12 @@
  * and lays out each rank's arena. When nothing fits it is ERR_FIT with advice that was computed by
  * planning again: the cap that would do, the eval_len that would fit.
  *
+ * Replicas (design §7): R pipelines of S stages over different windows, ranks = R x S. Rank r is
+ * stage r mod S of replica r / S, so a pipeline is a row of neighbours; microbatch k belongs to
+ * replica k mod R. All replicas are alike: stage s of each holds the same layers, under the least
+ * cap among them. S is asked for, or the fewest stages with which every layer is resident, else the
+ * fewest with which no rank waits for layers, else those that take the least time.
+ *
  * Streaming (design §7): a rank whose layers exceed its cap runs layer-major. For a wave of
  * microbatches, layer i runs over all of them while layer i+1 is read into the other of two layer
  * slots. A rank whose layers are all resident is the same with a wave of one and no slots.
@@ -53,9 +59,10 @@ struct plan_request {
     enum stream_kind stream;
     struct plan_rates rates;
     int ranks;
+    int stages;                 /* of a pipeline; 0 = choose; ranks must be a multiple */
     const struct plan_cap *cap; /* [ranks] */
-    int n_by_hand;              /* 0, or ranks */
-    const int *by_hand;         /* layers of each rank */
+    int n_by_hand;              /* 0, or the stages of a pipeline */
+    const int *by_hand;         /* layers of each stage */
 };
 
 /* Offsets in the arena of a rank; a buffer that a rank does not need has size 0. */
@@ -75,6 +82,8 @@ struct plan_map {
 };
 
 struct plan_rank {
+    int replica, stage;
+    int64_t microbatches, windows; /* of its replica */
     int first, last; /* layers [first, last) */
     int streamed;    /* how many of them are streamed: see plan_streams */
     int wave;        /* microbatches that a layer runs over before the next layer; 1 = resident */
@@ -91,12 +100,12 @@ struct plan_rank {
 };
 
 struct plan {
-    int ranks;
+    int ranks, stages, replicas; /* ranks = stages x replicas */
     int microbatch, tokens; /* windows, and tokens computed, of a full microbatch */
-    int64_t microbatches;
+    int64_t microbatches;   /* of all replicas */
     struct plan_rank *rank; /* [ranks] */
     double flops;           /* all ranks */
-    double balance;         /* mean stage / slowest stage, 1 = perfectly even */
+    double balance;         /* mean rank / slowest rank, 1 = perfectly even */
     double seconds;         /* predicted from the rates */
 };
 

@@ -31,21 +31,30 @@ void plan_sizes_free(struct plan_sizes *s)
     free(s->bytes);
     free(s->flops);
     free(s->base);
+    free(s->cap);
 }
 
-enum status plan_sizes_make(const struct plan_request *q, struct plan_sizes *s, struct err *e)
+enum status plan_sizes_make(const struct plan_request *q, int stages, struct plan_sizes *s,
+                            struct err *e)
 {
     const struct model *m = q->model;
     size_t n = (size_t)m->n_layers + 1;
 
-    *s = (struct plan_sizes){.q = q, .head_flops = linear_flops(&m->head)};
+    *s = (struct plan_sizes){.q = q,
+                             .stages = stages,
+                             .replicas = q->ranks / stages,
+                             .head_flops = linear_flops(&m->head)};
     s->bytes = calloc(n, sizeof *s->bytes);
     s->flops = calloc(n, sizeof *s->flops);
-    s->base = calloc((size_t)q->ranks, sizeof *s->base);
-    if (!s->bytes || !s->flops || !s->base) {
+    s->base = calloc((size_t)stages, sizeof *s->base);
+    s->cap = calloc((size_t)stages, sizeof *s->cap);
+    if (!s->bytes || !s->flops || !s->base || !s->cap) {
         plan_sizes_free(s);
         return fail(e, ERR_FIT, "no memory to plan %d layers on %d ranks", m->n_layers, q->ranks);
     }
+    for (int r = 0; r < q->ranks; r++)
+        if (r < stages || q->cap[r].bytes < s->cap[r % stages].bytes)
+            s->cap[r % stages] = q->cap[r];
     for (int i = 0; i < m->n_layers; i++) {
         s->bytes[i + 1] = s->bytes[i] + shard_layer_bytes(&m->layer[i]).arena;
         s->flops[i + 1] = s->flops[i] + layer_flops(m, &m->layer[i], q->len_max - 1);
@@ -59,19 +68,30 @@ static uint64_t flags_bytes(int layers)
     return shard_align(((uint64_t)layers + 1) * sizeof(int32_t));
 }
 
-void plan_sizes_set(struct plan_sizes *s, int microbatch, bool streaming)
+/* What a stage takes with so many resident layers: the first replica scores, the others are alike. */
+static uint64_t most_of_replicas(const struct plan_sizes *s, int stage, int layers)
 {
     const struct plan_shape resident = {0, 1, 0};
+    uint64_t most = plan_lay_out(s, stage, 0, layers, resident).total, other = 0;
+
+    if (s->replicas > 1)
+        other = plan_lay_out(s, s->stages + stage, 0, layers, resident).total;
+    return other > most ? other : most;
+}
+
+void plan_sizes_set(struct plan_sizes *s, int microbatch, bool streaming)
+{
     uint64_t one = s->bytes[1] - s->bytes[0];
 
     s->microbatch = microbatch;
+    s->microbatches = (s->q->windows + microbatch - 1) / microbatch;
     s->tokens = microbatch * (s->q->len_max - 1);
     s->streaming = streaming;
     s->hidden =
         shard_align((uint64_t)s->tokens * (uint64_t)s->q->model->hidden * dtype_bytes(s->q->dtype));
-    for (int r = 0; r < s->q->ranks; r++) {
-        s->base[r][0] = plan_lay_out(s, r, 0, 0, resident).total - flags_bytes(0);
-        s->base[r][1] = plan_lay_out(s, r, 0, 1, resident).total - flags_bytes(1) - one;
+    for (int i = 0; i < s->stages; i++) {
+        s->base[i][0] = most_of_replicas(s, i, 0) - flags_bytes(0);
+        s->base[i][1] = most_of_replicas(s, i, 1) - flags_bytes(1) - one;
     }
 }
 
@@ -94,26 +114,47 @@ static uint64_t resident_bytes(const struct plan_sizes *s, const struct plan_ran
     return sum;
 }
 
-static double range_seconds(const struct plan_sizes *s, int rank, int first, int last)
+/* Every replicas-th microbatch, from the replica's number on; the last of all may be short. */
+static int64_t replica_microbatches(const struct plan_sizes *s, int replica)
+{
+    return (s->microbatches - replica + s->replicas - 1) / s->replicas;
+}
+
+static int64_t replica_windows(const struct plan_sizes *s, int replica)
+{
+    int64_t missing = s->microbatches * s->microbatch - s->q->windows;
+    bool has_last = (s->microbatches - 1) % s->replicas == replica;
+
+    return replica_microbatches(s, replica) * s->microbatch - (has_last ? missing : 0);
+}
+
+/* Of a whole run. */
+static double range_flops(const struct plan_sizes *s, int replica, int stage, int first, int last)
 {
     double flops = s->flops[last] - s->flops[first];
 
-    if (rank == s->q->ranks - 1)
+    if (stage == s->stages - 1)
         flops += s->head_flops;
-    return flops * (double)s->q->windows * (s->q->len_max - 1) / s->q->rates.flops;
+    return flops * (double)replica_windows(s, replica) * (s->q->len_max - 1);
+}
+
+/* The first replica has the most to do. */
+static double range_seconds(const struct plan_sizes *s, int stage, int first, int last)
+{
+    return range_flops(s, 0, stage, first, last) / s->q->rates.flops;
 }
 
 /* With `streamed` layers streamed: the largest wave that fits, and the time that it takes. */
-static struct plan_shape streamed_shape(const struct plan_sizes *s, int rank, int first, int last,
+static struct plan_shape streamed_shape(const struct plan_sizes *s, int stage, int first, int last,
                                         int streamed)
 {
     const struct plan_rank r = {.first = first, .last = last, .streamed = streamed};
-    int64_t microbatches = (s->q->windows + s->microbatch - 1) / s->microbatch, wave, waves;
-    uint64_t slot, need = s->base[rank][1] + resident_bytes(s, &r, &slot), cap;
-    double compute = range_seconds(s, rank, first, last), read;
+    int64_t microbatches = replica_microbatches(s, 0), wave, waves;
+    uint64_t slot, need = s->base[stage][1] + resident_bytes(s, &r, &slot), cap;
+    double compute = range_seconds(s, stage, first, last), read;
 
     need += PLAN_SLOTS * slot + flags_bytes(last - first);
-    cap = s->q->cap[rank].bytes;
+    cap = s->cap[stage].bytes;
     if (need > cap)
         return (struct plan_shape){streamed, 1, INFINITY};
     wave = 1 + (int64_t)((cap - need) / s->hidden);
@@ -126,19 +167,19 @@ static struct plan_shape streamed_shape(const struct plan_sizes *s, int rank, in
     return (struct plan_shape){streamed, (int)wave, fmax(compute, read)};
 }
 
-struct plan_shape plan_range_shape(const struct plan_sizes *s, int rank, int first, int last)
+struct plan_shape plan_range_shape(const struct plan_sizes *s, int stage, int first, int last)
 {
     struct plan_shape best = {0, 1, INFINITY};
     int n = last - first, stride = 1 + n / 128; /* of many layers, not every number is tried */
     bool all = s->q->stream == STREAM_ALWAYS && s->streaming && n > 0;
 
-    if (!all && s->base[rank][n > 0] + s->bytes[last] - s->bytes[first] + flags_bytes(n) <=
-                    s->q->cap[rank].bytes)
-        return (struct plan_shape){0, 1, range_seconds(s, rank, first, last)};
+    if (!all && s->base[stage][n > 0] + s->bytes[last] - s->bytes[first] + flags_bytes(n) <=
+                    s->cap[stage].bytes)
+        return (struct plan_shape){0, 1, range_seconds(s, stage, first, last)};
     if (!s->streaming || n == 0)
         return best;
     for (int k = all ? n : 1; k <= n; k = k < n && k + stride > n ? n : k + stride) {
-        struct plan_shape shape = streamed_shape(s, rank, first, last, k);
+        struct plan_shape shape = streamed_shape(s, stage, first, last, k);
 
         if (shape.seconds < best.seconds)
             best = shape;
@@ -232,7 +273,7 @@ static void map_activations(const struct plan_sizes *s, struct plan_rank *r)
     r->activations = map->bytes - before;
 }
 
-static void map_scoring(const struct plan_sizes *s, struct plan_rank *r)
+static void map_scoring(const struct plan_sizes *s, struct plan_rank *r, bool root)
 {
     struct plan_map *map = &r->map;
     uint64_t T = (uint64_t)s->tokens, before = map->bytes;
@@ -242,37 +283,58 @@ static void map_scoring(const struct plan_sizes *s, struct plan_rank *r)
     map->target = take(map, r->head ? T * sizeof(int32_t) : 0);
     map->nll = take(map, r->head ? T * sizeof(double) : 0);
     r->scoring = map->bytes - before;
-    if (r->embed) /* rank 0 keeps the nll of every position, and one flag a window */
+    if (root) /* it keeps the nll of every position, and one flag a window */
         r->scoring += (uint64_t)s->q->windows * ((uint64_t)(s->q->len_max - 1) * sizeof(double) + 1);
+}
+
+/* Last ranks other than the root send it nll; how many of those messages a rank holds at a time, and
+ * with how many ranks that are no neighbours it has to do. */
+static void nll_traffic(const struct plan_sizes *s, int rank, int *messages, int *others)
+{
+    int last = s->stages - 1; /* of the root's replica */
+
+    *messages = *others = 0;
+    if (rank == 0) {
+        *messages = s->replicas - (last == 0);
+        *others = s->replicas - 1 + (last > 1);
+    } else if (rank % s->stages == last) {
+        *messages = 2; /* one is sent while the next is made */
+        *others = rank != last || last > 1;
+    }
 }
 
 struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, int last,
                               struct plan_shape shape)
 {
     const struct plan_request *q = s->q;
-    int neighbours = (rank > 0) + (rank < q->ranks - 1);
-    struct plan_rank r = {.first = first,
+    int replica = rank / s->stages, stage = rank % s->stages, messages, others;
+    int neighbours = (stage > 0) + (stage < s->stages - 1);
+    struct plan_rank r = {.replica = replica,
+                          .stage = stage,
+                          .microbatches = replica_microbatches(s, replica),
+                          .windows = replica_windows(s, replica),
+                          .first = first,
                           .last = last,
                           .streamed = shape.streamed,
                           .wave = shape.wave,
-                          .embed = rank == 0,
-                          .head = rank == q->ranks - 1,
+                          .embed = stage == 0,
+                          .head = stage == s->stages - 1,
                           .n_hidden = shape.wave + neighbours,
                           .cap = q->cap[rank],
+                          .flops = range_flops(s, replica, stage, first, last),
                           .seconds = shape.seconds};
     struct work_shape w;
 
-    r.flops = range_seconds(s, rank, first, last) * q->rates.flops;
+    nll_traffic(s, rank, &messages, &others);
     map_weights(s, &r);
     map_activations(s, &r);
-    map_scoring(s, &r);
+    map_scoring(s, &r, rank == 0);
     w = work_shape(s, &r);
     r.map.scratch_bytes = q->kernels->scratch_bytes(&w);
     r.map.scratch = take(&r.map, r.map.scratch_bytes);
     r.scratch = shard_align(r.map.scratch_bytes);
-    if (q->ranks > 1 && (r.embed || r.head)) /* nll on its way to rank 0, two messages */
-        r.comm = 2 * (uint64_t)s->tokens * sizeof(double);
-    r.overhead = PLAN_OVERHEAD + (uint64_t)neighbours * PLAN_OVERHEAD_PEER;
+    r.comm = (uint64_t)messages * (uint64_t)s->tokens * sizeof(double);
+    r.overhead = PLAN_OVERHEAD + (uint64_t)(neighbours + others) * PLAN_OVERHEAD_PEER;
     r.total = r.weights + r.activations + r.scoring + r.scratch + r.comm + r.overhead;
     return r;
 }

@@ -11,17 +11,21 @@
 /* Sizes that one request needs again and again. */
 struct plan_sizes {
     const struct plan_request *q;
+    int stages, replicas;
+    struct plan_cap *cap;   /* [stages] the least of the replicas */
     int microbatch, tokens; /* windows, T */
+    int64_t microbatches;   /* of all replicas */
     bool streaming;         /* may a rank stream layers? */
     uint64_t *bytes;        /* [n_layers + 1] arena bytes of the layers before */
     double *flops;          /* [n_layers + 1] FLOPs of one token in the layers before */
     double head_flops;      /* of one token */
-    uint64_t (*base)[2];    /* [ranks] bytes of a rank without its layers and
-                               their flags: [0] if it has none, [1] if some */
+    uint64_t (*base)[2];    /* [stages] bytes of a rank (the most of any replica) without its layers
+                               and their flags: [0] if it has none, [1] if some */
     uint64_t hidden;        /* bytes of one hidden-state buffer */
 };
 
-MUST_USE enum status plan_sizes_make(const struct plan_request *q, struct plan_sizes *s,
+/* For pipelines of `stages` stages. */
+MUST_USE enum status plan_sizes_make(const struct plan_request *q, int stages, struct plan_sizes *s,
                                      struct err *e);
 void plan_sizes_free(struct plan_sizes *s);
 /* Fixes the microbatch (windows); call before the functions below. */
@@ -32,14 +36,14 @@ struct plan_shape {
     int streamed, wave;
     double seconds; /* predicted, of the whole run; INFINITY: does not fit */
 };
-struct plan_shape plan_range_shape(const struct plan_sizes *s, int rank, int first, int last);
+struct plan_shape plan_range_shape(const struct plan_sizes *s, int stage, int first, int last);
 
 /* Everything of one rank that holds layers [first, last) in that shape. */
 struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, int last,
                               struct plan_shape shape);
 
-/* Splits for the microbatch set; *fit says whether the caps hold. cut[ranks + 1]: first layer of
- * each rank, and n_layers. */
+/* Splits for the microbatch set; *fit says whether the caps hold. cut[stages + 1]: first layer of
+ * each stage, and n_layers. */
 MUST_USE enum status plan_split(const struct plan_sizes *s, int *cut, bool *fit, struct err *e);
 
 #endif

@@ -103,7 +103,7 @@ static void add_attention(const struct job *j, double matrices, struct roofline_
     double rate = j->q->dtype == DTYPE_F32 ? j->device->attention_f32 : j->device->attention;
     double width = 2.0 * (m->heads + m->kv_heads) * m->head_dim;
     double bytes = (j->rank->last - j->rank->first) * j->T * width * j->size;
-    double tokens = (double)j->q->windows * (j->q->len_max - 1); /* of the run */
+    double tokens = (double)j->rank->windows * (j->q->len_max - 1); /* of the run */
     double flops = fmax(j->rank->flops / tokens - matrices, 0) * j->T;
 
     add_cost(&s->step[STEP_ATTENTION], bytes, flops, fmax(flops / rate, bytes / j->device->memory));
@@ -156,8 +156,8 @@ static enum roofline_step what_binds(const struct roofline_stage *s, int wave)
 
 static void add_times(const struct job *j, struct roofline_stage *s)
 {
-    int64_t waves = j->plan->microbatches / j->rank->wave;
-    int64_t rest = j->plan->microbatches % j->rank->wave;
+    int64_t waves = j->rank->microbatches / j->rank->wave;
+    int64_t rest = j->rank->microbatches % j->rank->wave;
 
     for (int i = STEP_EMBED; i < STEP_SEND; i++)
         s->compute += s->step[i].seconds;
@@ -213,22 +213,22 @@ enum status roofline_make(const struct plan_request *q, const struct plan *p,
                     arithmetic_name(q->arithmetic), arithmetic_name(W4A4_VLLM));
     r = calloc(1, sizeof *r);
     if (r)
-        r->stage = calloc((size_t)p->ranks, sizeof *r->stage);
+        r->stage = calloc((size_t)p->stages, sizeof *r->stage);
     if (!r || !r->stage) {
         free(r);
-        return fail(e, ERR_FIT, "no memory for the roofline of %d ranks", p->ranks);
+        return fail(e, ERR_FIT, "no memory for the roofline of %d stages", p->stages);
     }
     r->device = reckoned(d, q->rates);
     j.device = &r->device;
-    r->stages = p->ranks;
-    for (int i = 0; i < p->ranks; i++) {
+    r->stages = p->stages; /* of the first replica, which has the most to do */
+    for (int i = 0; i < p->stages; i++) {
         j.rank = &p->rank[i];
-        cost_stage(&j, i == p->ranks - 1, &r->stage[i]);
+        cost_stage(&j, i == p->stages - 1, &r->stage[i]);
         if (r->stage[i].seconds > r->stage[r->slowest].seconds)
             r->slowest = i;
     }
     r->seconds = r->stage[r->slowest].seconds;
-    for (int i = 0; i < p->ranks; i++) /* before its first wave, and after its last */
+    for (int i = 0; i < p->stages; i++) /* before its first wave, and after its last */
         if (i != r->slowest)
             r->seconds += r->stage[i].wave;
     r->bubble = 1 - r->stage[r->slowest].seconds / r->seconds;

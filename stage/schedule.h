@@ -3,6 +3,8 @@
  * GPipe without backward: while a rank computes microbatch k it receives k+1 and sends k-1, each in
  * a hidden-state buffer of its own. nll returns from the last rank to rank 0, which scores it.
  *
+ * With replicas, each pipeline takes its share of the microbatches, and the nll of all come to rank 0.
+ *
  * A rank works in waves, layer-major: each layer runs over all microbatches of the wave before the
  * next layer does. Resident ranks have waves of one microbatch. Microbatch k lives in hidden buffer
  * k mod n_hidden from its arrival to its departure, so ranks with waves of different sizes fit

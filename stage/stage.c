@@ -95,11 +95,11 @@ static enum status start_reader(struct stage *s, const struct stage_request *q, 
         .shard = {.model = q->model, .kernels = q->kernels, .device = q->device},
         .plan = s->plan,
         .arena = s->arena,
-        .waves = (q->plan->microbatches + s->plan->wave - 1) / s->plan->wave,
+        .waves = (s->plan->microbatches + s->plan->wave - 1) / s->plan->wave,
         .timeout = q->stall_timeout,
         .read_limit = q->read_limit};
 
-    if (!s->plan->streamed)
+    if (!s->plan->streamed || s->plan->microbatches == 0) /* a replica too many has nothing to do */
         return OK;
     TRY(reader_open(&r, &s->reader, e));
     return reader_wait_first(s->reader, e);

@@ -119,6 +119,8 @@ static void test_plan(void)
     args_add(&a, "--plan");
     args_add(&a, "--ranks");
     args_add(&a, "4");
+    args_add(&a, "--set");
+    args_add(&a, "stages=4");
     args_add(&a, "--json");
     args_add(&a, "%s", json);
     struct run *r = run_program(&a, 60);
@@ -148,6 +150,7 @@ static void test_roofline(void)
     args_add(&a, "%s/demo/spec.json", TEST_DATA);
     args_add(&a, "--plan");
     args_add(&a, "--ranks=3");
+    args_add(&a, "--set=stages=3");
     args_add(&a, "--roofline=gb10");
     args_add(&a, "--json=%s", json);
     struct run *r = run_program(&a, 60);

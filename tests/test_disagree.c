@@ -55,8 +55,8 @@ static void test_programs(void)
     expect_refusal(&a, "nvfp4_ppl: spec (SHA-256): rank 1 of 2 (", ") has ",
                    " (give all ranks the same spec and --set)\n");
     a = two_ranks(demo, "microbatch=1", "microbatch=2");
-    expect_refusal(&a, "nvfp4_ppl: how to run: rank 1 of 2 (", ") has microbatch 2, stream auto, ",
-                   ") has microbatch 1, stream auto, ");
+    expect_refusal(&a, "nvfp4_ppl: how to run: rank 1 of 2 (", ") has microbatch 2, stages 0, stream auto, ",
+                   ") has microbatch 1, stages 0, stream auto, ");
 }
 
 /* The same folder name on "two hosts"; one config.json has a blank line more. */

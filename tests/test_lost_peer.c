@@ -95,7 +95,7 @@ static struct job start_job(void)
 
     args_add(&a, "%s/demo/spec.json", TEST_DATA);
     for (const char *const *s = (const char *const[]){"threads=1", "data.eval_stride=1",
-                                                      "microbatch=1", NULL};
+                                                      "microbatch=1", "stages=3", NULL};
          *s; s++) {
         args_add(&a, "--set");
         args_add(&a, "%s", *s);

@@ -40,11 +40,11 @@ static void random_run(int i)
 
     EXPECT(f);
     fprintf(f,
-            "{ \"threads\": %d, \"microbatch\": %d, \"stream\": \"%s\",\n"
+            "{ \"threads\": %d, \"microbatch\": %d, \"stages\": %d, \"stream\": \"%s\",\n"
             "  \"rates\": { \"compute\": %d, \"read\": \"%dMB\" },\n"
             "  \"data\": { \"text\": \"%s/text/demo.txt\", \"eval_len\": %d, \"max_rows\": %d },\n"
             "  \"model_dir\": \"%s/models/%s\", \"dtype\": \"%s\", \"max_memory\": {",
-            pick(1, 2), pick(0, 4), stream[pick(0, 2)], pick(1, 50), pick(50, 2000), TEST_DATA,
+            pick(1, 2), pick(0, 4), pick(0, 1) ? np : 0, stream[pick(0, 2)], pick(1, 50), pick(50, 2000), TEST_DATA,
             pick(8, 130), pick(1, 16), TEST_DATA, model[pick(0, MODELS - 1)], dtype[pick(0, 2)]);
     for (int r = 0; r < np; r++) /* the smallest still runs every model */
         fprintf(f, "%s \"%d\": %d", r ? "," : "", r, pick(14 * MIB, 40 * MIB));

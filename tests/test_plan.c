@@ -30,13 +30,22 @@ static int pick(int low, int high) /* low .. high, xorshift */
 static void check_plan(const struct plan *p, const struct plan_request *q)
 {
     int next = 0;
+    int64_t microbatches = 0, windows = 0;
     uint64_t owned = 0, all = fake_model_bytes(q->model);
 
-    EXPECT(p->ranks == q->ranks && p->microbatch >= 1 && p->tokens >= q->len_max - 1);
+    EXPECT(p->ranks == q->ranks && p->stages * p->replicas == p->ranks);
+    EXPECT(!q->stages || p->stages == q->stages);
+    EXPECT(q->stages || p->replicas <= p->microbatches); /* none is idle, unless asked for */
+    EXPECT(p->microbatch >= 1 && p->tokens >= q->len_max - 1);
     EXPECT(p->microbatches == (q->windows + p->microbatch - 1) / p->microbatch);
     for (int r = 0; r < p->ranks; r++) {
-        const struct plan_rank *k = &p->rank[r];
+        const struct plan_rank *k = &p->rank[r], *like = &p->rank[r % p->stages];
 
+        EXPECT(k->replica == r / p->stages && k->stage == r % p->stages);
+        if (k->stage == 0)
+            next = 0;
+        EXPECT(k->first == like->first && k->last == like->last && k->streamed == like->streamed);
+        EXPECT(k->map.bytes == like->map.bytes && k->wave == like->wave);
         EXPECT(k->first == next && k->last >= k->first);
         next = k->last;
         EXPECT(k->total <= q->cap[r].bytes);
@@ -45,19 +54,25 @@ static void check_plan(const struct plan *p, const struct plan_request *q)
         EXPECT(k->map.bytes <= k->total && k->map.scratch + k->map.scratch_bytes <= k->map.bytes);
         EXPECT(k->streamed >= 0 && k->streamed <= k->last - k->first && k->wave >= 1);
         EXPECT(k->streamed > 0 || k->wave == 1);
-        EXPECT(k->n_hidden == k->wave + (r > 0) + (r < p->ranks - 1));
+        EXPECT(k->n_hidden == k->wave + (k->stage > 0) + (k->stage < p->stages - 1));
         if (q->stream == STREAM_NEVER)
             EXPECT(k->streamed == 0);
         if (q->stream == STREAM_ALWAYS)
             EXPECT(k->streamed == k->last - k->first);
         EXPECT(k->stall >= 0 && k->stall <= k->seconds);
-        EXPECT(k->embed == (r == 0) && k->head == (r == p->ranks - 1));
+        EXPECT(k->embed == (k->stage == 0) && k->head == (k->stage == p->stages - 1));
         owned += k->owned;
+        if (k->head) {
+            microbatches += k->microbatches;
+            windows += k->windows;
+        }
+        EXPECT(k->microbatches >= 0 && (k->windows + p->microbatch - 1) / p->microbatch == k->microbatches);
         if (q->n_by_hand)
-            EXPECT(k->last - k->first == q->by_hand[r]);
+            EXPECT(k->last - k->first == q->by_hand[k->stage]);
+        EXPECT(!k->head || next == q->model->n_layers);
     }
-    EXPECT(next == q->model->n_layers);
-    EXPECT(owned >= all); /* a tied matrix may be on two ranks */
+    EXPECT(microbatches == p->microbatches && windows == q->windows);
+    EXPECT(owned >= all * (uint64_t)p->replicas); /* a tied matrix may be on two ranks */
     EXPECT(p->balance > 0 && p->balance <= 1 + 1e-12);
 }
 
@@ -75,7 +90,10 @@ static void random_request(struct plan_request *q, struct model *m, struct plan_
                                .stream = pick(0, 2),
                                .rates = {1e9 * pick(1, 1000), 1e6 * pick(1, 10000)},
                                .ranks = ranks,
+                               .stages = pick(0, 2) ? 0 : ranks / pick(1, ranks),
                                .cap = cap};
+    if (q->stages && ranks % q->stages != 0)
+        q->stages = ranks;
     q->eval_len = q->len_max;
     for (int r = 0; r < ranks; r++) /* from hopeless to roomy */
         cap[r] = (struct plan_cap){.bytes = (uint64_t)pick(1, each ? 400 : 4000) << 20, .given = true};
@@ -161,7 +179,7 @@ static void split_is_best(void)
     struct model *m = fake_model(11, 256, 512, 4, 2, 64, 8192, 0);
     struct plan_cap cap[3] = {{.bytes = 40 << 20}, {.bytes = 60 << 20}, {.bytes = 1 << 30}};
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
-                             .len_max = 257, .eval_len = 257, .ranks = 3, .cap = cap,
+                             .len_max = 257, .eval_len = 257, .ranks = 3, .stages = 3, .cap = cap,
                              .rates = {1e9, 1e9}, .stream = STREAM_NEVER};
     struct plan *best = NULL;
     struct err e;
@@ -192,7 +210,7 @@ static void by_hand_is_checked(void)
 {
     struct model *m = fake_model(4, 64, 64, 1, 1, 16, 256, 1);
     struct plan_cap cap[2] = {{.bytes = 1 << 30}, {.bytes = 1 << 30}};
-    int short_of[2] = {1, 2};
+    int short_of[3] = {1, 2, 1}; /* of two stages, 3 layers */
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 1, .len_max = 9,
                              .eval_len = 9, .ranks = 2, .cap = cap, .n_by_hand = 2,
                              .by_hand = short_of, .rates = {1e9, 1e9}};
@@ -201,9 +219,55 @@ static void by_hand_is_checked(void)
 
     EXPECT(plan_make(&q, &p, &e) == ERR_SPEC);
     EXPECT_TEXT(e.msg, "\"layers\" adds up to 3, but the model has 4 layers");
-    q.n_by_hand = 1;
+    q.stages = 1;
     EXPECT(plan_make(&q, &p, &e) == ERR_SPEC);
-    EXPECT_TEXT(e.msg, "\"layers\" names 1 ranks, but there are 2");
+    EXPECT_TEXT(e.msg, "\"layers\" names 2 stages, but \"stages\" is 1");
+    q.stages = 3;
+    EXPECT(plan_make(&q, &p, &e) == ERR_SPEC);
+    EXPECT_TEXT(e.msg, "\"stages\" is 3, but 2 ranks are no multiple of it");
+    q.stages = 0;
+    q.n_by_hand = 3;
+    EXPECT(plan_make(&q, &p, &e) == ERR_SPEC);
+    EXPECT_TEXT(e.msg, "\"layers\" names 3 stages, but 2 ranks are no multiple of it");
+    fake_model_free(m);
+}
+
+static int stages_under(struct plan_request *q, struct plan_cap *cap, uint64_t bytes)
+{
+    struct plan *p = NULL;
+    struct err e;
+    int stages;
+
+    for (int r = 0; r < q->ranks; r++)
+        cap[r] = (struct plan_cap){.bytes = bytes, .given = true};
+    EXPECT(plan_make(q, &p, &e) == OK);
+    check_plan(p, q);
+    stages = p->stages;
+    plan_free(p);
+    return stages;
+}
+
+/* Twelve ranks: as many replicas as the caps allow, of as few stages as hold every layer; streaming
+ * only where nothing else fits, then in the number of stages that takes the least time. */
+static void fewest_stages(void)
+{
+    struct model *m = fake_model(24, 512, 1024, 8, 1, 64, 512, 0);
+    uint64_t all = fake_model_bytes(m), around = 6 << 20;
+    struct plan_cap cap[12];
+    struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
+                             .len_max = 65, .eval_len = 65, .microbatch = 1, .ranks = 12, .cap = cap,
+                             .rates = {1e12, 1e6}};
+
+    EXPECT(stages_under(&q, cap, all + around) == 1);
+    EXPECT(stages_under(&q, cap, all / 2 + around) == 2);
+    EXPECT(stages_under(&q, cap, all / 4 + around) == 4);
+    q.windows = 3; /* no more replicas than windows */
+    EXPECT(stages_under(&q, cap, all + around) == 4);
+    q.windows = 64;
+    q.stream = STREAM_ALWAYS; /* a slow disk: the fewer layers a rank reads, the sooner it is done */
+    EXPECT(stages_under(&q, cap, all / 2) == 12);
+    q.rates = (struct plan_rates){1e6, 1e12}; /* a fast one: no rank waits */
+    EXPECT(stages_under(&q, cap, all / 2) == 1);
     fake_model_free(m);
 }
 
@@ -211,6 +275,7 @@ int main(void)
 {
     random_plans();
     split_is_best();
+    fewest_stages();
     by_hand_is_checked();
     return 0;
 }

@@ -55,6 +55,7 @@ static struct roofline *must_make(const struct model *m, const struct roofline_d
                              .microbatch = a.microbatch,
                              .rates = roofline_rates(d),
                              .ranks = a.ranks,
+                             .stages = a.ranks,
                              .cap = cap};
     struct roofline *r = NULL;
     struct plan *p = NULL;

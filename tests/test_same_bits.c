@@ -3,7 +3,7 @@
 // labels: slow
 // processors: 2
 /* Proves A4 (design N4): in float32 the nll file is the same, byte for byte, whatever the number of
- * ranks, their layers, threads, windows in a microbatch, the instruction set, and the other
+ * ranks, replicas, their layers, threads, windows in a microbatch, the instruction set, and the other
  * windows. */
 #include "kernels/cpu/cpu.h"
 #include "tests/results.h"
@@ -18,7 +18,7 @@ static const struct {
 
 /* How a run is carried out: none of it may show in the result. */
 struct way {
-    int np, threads, microbatch, rows;
+    int np, stages, threads, microbatch, rows; /* stages: 0 = the plan decides */
     const char *isa, *layers; /* layers: a line of the spec, or nothing */
 };
 
@@ -27,16 +27,16 @@ static char *nll_bytes(const char *model, const struct way *w, size_t *bytes)
     const char *nll = scratch_path("nll.npy");
     struct args a = args_ppl(w->np);
 
-    printf("  np %d, %d threads, microbatch %d, isa %s, %d windows %s\n", w->np, w->threads,
-           w->microbatch, w->isa, w->rows, w->layers);
+    printf("  np %d, stages %d, %d threads, microbatch %d, isa %s, %d windows %s\n", w->np, w->stages,
+           w->threads, w->microbatch, w->isa, w->rows, w->layers);
     fflush(stdout);
     file_printf(
         scratch_path("spec.json"),
         "{ \"model_dir\": \"%s/models/%s\", \"dtype\": \"float32\", \"threads\": %d,\n"
-        "  \"microbatch\": %d, \"isa\": \"%s\", %s \"data\": { \"text\":"
+        "  \"stages\": %d, \"microbatch\": %d, \"isa\": \"%s\", %s \"data\": { \"text\":"
         " \"%s/text/demo.txt\", \"eval_len\": %d, \"eval_stride\": 70, \"max_rows\": %d } }\n",
-        TEST_DATA, model, w->threads, w->microbatch, w->isa, w->layers, TEST_DATA, EVAL_LEN,
-        w->rows);
+        TEST_DATA, model, w->threads, w->stages, w->microbatch, w->isa, w->layers, TEST_DATA,
+        EVAL_LEN, w->rows);
     remove(nll);
     args_add(&a, "%s", scratch_path("spec.json"));
     args_add(&a, "--nll");
@@ -85,7 +85,7 @@ static void check_model(const char *model, const char *layers)
             for (int i = 0; i < 3; i++) {
                 struct way w = one;
 
-                w.np = np;
+                w.np = w.stages = np;
                 w.threads = threads;
                 w.microbatch = microbatches[i];
                 expect_same(model, &w, want, bytes);
@@ -102,6 +102,14 @@ static void check_model(const char *model, const char *layers)
             expect_same(model, &w, want, bytes);
         else
             printf("  %s: this processor does not have it\n", isa->name);
+    }
+    for (int stages = 1; stages <= 2; stages++) { /* four ranks as 4 x 1, then 2 x 2 */
+        struct way w = one;
+
+        w.np = 4;
+        w.stages = stages;
+        w.microbatch = stages;
+        expect_same(model, &w, want, bytes);
     }
     struct way by_hand = one, fewer = one;
     by_hand.np = 2;

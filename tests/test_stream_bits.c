@@ -2,7 +2,7 @@
 // timeout: 300
 // labels: slow
 /* Proves C1 (design N4): streamed = resident, byte for byte of the nll file. Every model of the tree
- * and of the golden folder, 1 to 4 ranks, caps in six steps from the least that runs to everything
+ * and of the golden folder, 1 to 4 ranks as one pipeline or two, caps in six steps from the least that runs to everything
  * resident; each rank alone at the least cap that --plan names for it; and all layers streamed. */
 #include <dirent.h>
 
@@ -58,6 +58,11 @@ static void list_begin(struct list *l)
             TEST_DATA);
 }
 
+/* How the ranks are arranged. */
+struct grid {
+    int ranks, stages;
+};
+
 /* caps[ranks]; 0 = none. */
 static void list_add(struct list *l, const char *dir, const char *label, int ranks,
                      const uint64_t *caps)
@@ -81,8 +86,14 @@ static const char *list_end(struct list *l, const char *name)
     return path;
 }
 
-/* --plan of one model for `ranks` ranks with these caps; NULL when it is refused. */
-static cJSON *plan_of(const char *dir, int ranks, const uint64_t *caps)
+static void add_stages(struct args *a, struct grid g)
+{
+    args_add(a, "--set");
+    args_add(a, "stages=%d", g.stages);
+}
+
+/* --plan of one model with these caps; NULL when it is refused. */
+static cJSON *plan_of(const char *dir, struct grid g, const uint64_t *caps)
 {
     const char *json = scratch_path("plan.json");
     struct args a = args_ppl(1);
@@ -90,10 +101,11 @@ static cJSON *plan_of(const char *dir, int ranks, const uint64_t *caps)
     cJSON *plan = NULL;
 
     list_begin(&l);
-    list_add(&l, dir, "one", ranks, caps);
+    list_add(&l, dir, "one", g.ranks, caps);
+    add_stages(&a, g);
     args_add(&a, "--plan");
     args_add(&a, "--ranks");
-    args_add(&a, "%d", ranks);
+    args_add(&a, "%d", g.ranks);
     args_add(&a, "--json");
     args_add(&a, "%s", json);
     args_add(&a, "%s", list_end(&l, "plan-spec.json"));
@@ -113,27 +125,27 @@ static const cJSON *ranks_of(const cJSON *plan)
 }
 
 /* The least cap that does for every rank at once, to a page. `high` does. */
-static uint64_t least_for_all(const char *dir, int ranks, uint64_t high)
+static uint64_t least_for_all(const char *dir, struct grid g, uint64_t high)
 {
     uint64_t low = 0;
 
     while (high - low > PAGE) {
         uint64_t middle = low + (high - low) / 2, caps[RANKS_MAX];
 
-        for (int r = 0; r < ranks; r++)
+        for (int r = 0; r < g.ranks; r++)
             caps[r] = middle;
-        cJSON *plan = plan_of(dir, ranks, caps);
+        cJSON *plan = plan_of(dir, g, caps);
         *(plan ? &high : &low) = middle;
         cJSON_Delete(plan);
     }
     return high;
 }
 
-/* Adds all caps of one model on `ranks` ranks to the list. */
-static void add_caps(struct list *l, const char *dir, const char *name, int ranks)
+/* Adds all caps of one model to the list. */
+static void add_caps(struct list *l, const char *dir, const char *name, struct grid g)
 {
     const uint64_t none[RANKS_MAX] = {0};
-    cJSON *plan = plan_of(dir, ranks, none), *one;
+    cJSON *plan = plan_of(dir, g, none), *one;
     uint64_t most = 0, least;
     char label[64];
 
@@ -147,28 +159,29 @@ static void add_caps(struct list *l, const char *dir, const char *name, int rank
         caps[rank] = (uint64_t)json_number(one, "smallest_cap_bytes");
         EXPECT(caps[rank] > 0);
         snprintf(label, sizeof label, "%s rank %d", name, rank);
-        list_add(l, dir, label, ranks, caps);
+        list_add(l, dir, label, g.ranks, caps);
     }
-    least = ranks == 1 ? (uint64_t)json_number(cJSON_GetArrayItem(ranks_of(plan), 0),
+    least = g.ranks == 1 ? (uint64_t)json_number(cJSON_GetArrayItem(ranks_of(plan), 0),
                                                "smallest_cap_bytes")
-                       : least_for_all(dir, ranks, most);
+                       : least_for_all(dir, g, most);
     for (int i = 0; i < STEPS; i++) {
         uint64_t caps[RANKS_MAX], cap = least + (most - least) * (uint64_t)i / (STEPS - 1);
 
-        for (int r = 0; r < ranks; r++)
+        for (int r = 0; r < g.ranks; r++)
             caps[r] = cap;
         snprintf(label, sizeof label, "%s step %d", name, i);
-        list_add(l, dir, label, ranks, caps);
+        list_add(l, dir, label, g.ranks, caps);
     }
     cJSON_Delete(plan);
 }
 
-static void run_list(const char *spec, int np, const char *stream, const char *json,
+static void run_list(const char *spec, struct grid g, const char *stream, const char *json,
                      const char *nll)
 {
-    struct args a = args_ppl(np);
+    struct args a = args_ppl(g.ranks);
 
     args_add(&a, "%s", spec);
+    add_stages(&a, g);
     args_add(&a, "--set");
     args_add(&a, "stream=%s", stream);
     args_add(&a, "--strict-memory");
@@ -201,7 +214,7 @@ static bool same_files(const char *a, const char *b)
 }
 
 /* Every result of a run against its model's reference; returns how many streamed. */
-static int compare(const char *json_path, int np)
+static int compare(const char *json_path, struct grid g)
 {
     cJSON *json = json_file(json_path), *result, *rank;
     int streamed = 0, n = 0;
@@ -214,7 +227,8 @@ static int compare(const char *json_path, int np)
 
         snprintf(name, sizeof name, "%.*s", (int)strcspn(label, " "), label);
         if (!same_files(nll_of("got", label), nll_of("want", name))) {
-            printf("FAIL: %d ranks, %s: other bits than resident on one rank\n", np, label);
+            printf("FAIL: %d ranks, %d stages, %s: other bits than resident on one rank\n", g.ranks,
+                   g.stages, label);
             exit(1);
         }
         cJSON_ArrayForEach(rank, json_at(result, "ranks"))
@@ -227,13 +241,14 @@ static int compare(const char *json_path, int np)
         n++;
     }
     cJSON_Delete(json);
-    printf("%d rank%s: %d ways, %d of them streamed\n", np, np == 1 ? "" : "s", n, streamed);
+    printf("%d ranks, %d stages: %d ways, %d of them streamed\n", g.ranks, g.stages, n, streamed);
     fflush(stdout);
     return streamed;
 }
 
 int main(void)
 {
+    static const struct grid one = {1, 1}, grid[] = {{1, 1}, {2, 2}, {2, 1}, {3, 3}, {4, 4}, {4, 2}};
     const uint64_t none[RANKS_MAX] = {0};
     struct zoo z = {0};
     struct list l;
@@ -244,16 +259,16 @@ int main(void)
     for (int i = 0; i < z.n; i++)
         list_add(&l, z.dir[i], z.name[i], 1, none);
     all = list_end(&l, "want.json");
-    run_list(all, 1, "never", scratch_path("want-result.json"), scratch_path("want.npy"));
-    for (int np = 1; np <= RANKS_MAX; np++) {
+    run_list(all, one, "never", scratch_path("want-result.json"), scratch_path("want.npy"));
+    for (size_t k = 0; k < sizeof grid / sizeof *grid; k++) {
         list_begin(&l);
         for (int i = 0; i < z.n; i++)
-            add_caps(&l, z.dir[i], z.name[i], np);
-        run_list(list_end(&l, "got.json"), np, "auto", scratch_path("got-result.json"),
+            add_caps(&l, z.dir[i], z.name[i], grid[k]);
+        run_list(list_end(&l, "got.json"), grid[k], "auto", scratch_path("got-result.json"),
                  scratch_path("got.npy"));
-        EXPECT(compare(scratch_path("got-result.json"), np) > 0);
-        run_list(all, np, "always", scratch_path("got-result.json"), scratch_path("got.npy"));
-        EXPECT(compare(scratch_path("got-result.json"), np) == z.n);
+        EXPECT(compare(scratch_path("got-result.json"), grid[k]) > 0);
+        run_list(all, grid[k], "always", scratch_path("got-result.json"), scratch_path("got.npy"));
+        EXPECT(compare(scratch_path("got-result.json"), grid[k]) == z.n);
     }
     return 0;
 }

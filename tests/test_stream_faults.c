@@ -29,10 +29,10 @@ static void fault(int np, void (*break_file)(const char *), const char *name, co
 
     folder_copy(TEST_DATA "/models/llama-nvfp4", model);
     file_printf(spec,
-                "{ \"model_dir\": \"%s\", \"threads\": 1, \"microbatch\": 1, \"stream\": \"always\",\n"
+                "{ \"model_dir\": \"%s\", \"threads\": 1, \"microbatch\": 1, \"stages\": %d, \"stream\": \"always\",\n"
                 "  \"rates\": { \"compute\": 20, \"read\": \"1MB\", \"throttle\": true },\n"
                 "  \"data\": { \"text\": \"%s/text/demo.txt\", \"eval_len\": 21, \"max_rows\": 3 } }\n",
-                model, TEST_DATA);
+                model, np, TEST_DATA);
     args_add(&a, "%s", spec);
     args_add(&a, "--json");
     args_add(&a, "%s", json);

@@ -68,8 +68,10 @@ static const struct wrong cases[] = {
      "@/spec.json:1:1: no \"model_dir\": want the model's folder"},
     {"override of an unknown key", 1, GOOD, "@/spec.json --set dtyp=float32", ERR_SPEC,
      "command line: unknown key \"dtyp\": the nearest known one is \"dtype\""},
-    {"layers for other ranks", 2, "{ " MODEL ",\n  " DATA ",\n  \"layers\": [4] }", "@/spec.json",
-     ERR_SPEC, "\"layers\" names 1 ranks, but there are 2"},
+    {"layers for other ranks", 2, "{ " MODEL ",\n  " DATA ",\n  \"layers\": [2, 1, 1] }",
+     "@/spec.json", ERR_SPEC, "\"layers\" names 3 stages, but 2 ranks are no multiple of it"},
+    {"stages for other ranks", 2, "{ " MODEL ",\n  " DATA ",\n  \"stages\": 3 }", "@/spec.json",
+     ERR_SPEC, "\"stages\" is 3, but 2 ranks are no multiple of it"},
     {"layers that do not add up", 2, "{ " MODEL ",\n  " DATA ",\n  \"layers\": [2, 3] }",
      "@/spec.json", ERR_SPEC, "\"layers\" adds up to 5, but the model has 4 layers"},
     {"unknown variant", 1, "{ " MODEL ",\n  " DATA ",\n  \"isa\": \"avx3\" }", "@/spec.json",
@@ -90,8 +92,8 @@ static const struct wrong cases[] = {
     {"a NaN scale", 1, "{ \"model_dir\": \"nan\", " DATA " }", "@/spec.json", ERR_DATA,
      "layer 2: model.safetensors: 'model.layers.2.mlp.up_proj.weight_scale': row 2, group "
      "1: the scale is NaN (0x7f), want a number above 0"},
-    {"a NaN scale on the second rank", 2, "{ \"model_dir\": \"nan\", " DATA " }", "@/spec.json",
-     ERR_DATA,
+    {"a NaN scale on the second rank", 2, "{ \"model_dir\": \"nan\", \"stages\": 2, " DATA " }",
+     "@/spec.json", ERR_DATA,
      "rank 1 of 2 (HOST): layer 2: model.safetensors: "
      "'model.layers.2.mlp.up_proj.weight_scale': row 2, group 1: the scale is NaN (0x7f), "
      "want a number above 0"},

@@ -55,6 +55,7 @@ static struct args words(const char *out, const struct way *w)
     args_add(&a, "dtype=%s", w->dtype ? w->dtype : "float32");
     put_int(&a, "--set", "data.max_rows=", w->rows);
     put_int(&a, "--microbatch", "", w->microbatch);
+    put_int(&a, "--set", "stages=", w->stages ? w->stages : w->np);
     put(&a, "--out", out);
     if (w->extra)
         args_add(&a, "%s", w->extra);

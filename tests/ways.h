@@ -8,6 +8,7 @@
 /* A float32 run of llama-nvfp4, windows of 100 tokens. Only rows is part of the result. */
 struct way {
     int np, microbatch, rows;
+    int stages;         /* 0 = one pipeline of all ranks */
     const char *dtype;  /* NULL = float32 */
     const char *extra;  /* a further word of the command line, or NULL */
     const char *fault;  /* NVFP4_PPL_FAULT (tests/faults/fault.c), or NULL */

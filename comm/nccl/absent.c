@@ -6,10 +6,9 @@ enum status comm_nccl_present(struct err *e)
     return fail(e, ERR_UNAVAILABLE, "nccl is not built into this program (try \"mpi\" or \"auto\")");
 }
 
-enum status comm_open_nccl(struct comm *inner, void *scratch, size_t bytes, struct comm **out,
-                           struct err *e)
+enum status comm_open_nccl(const struct nccl_request *q, struct comm **out, struct err *e)
 {
-    (void)inner, (void)scratch, (void)bytes;
+    (void)q;
     *out = NULL;
     return comm_nccl_present(e);
 }

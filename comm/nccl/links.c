@@ -202,7 +202,7 @@ static enum status share_ids(struct links *l, struct comm *inner, struct nccl_id
     return inner->ops->gather(inner, &mine, all, sizeof mine, e);
 }
 
-enum status links_open(struct links *l, struct comm *inner, struct err *e)
+enum status links_open(struct links *l, struct comm *inner, bool before, bool after, struct err *e)
 {
     struct nccl_id *all = calloc((size_t)inner->ranks, sizeof *all);
     enum status st;
@@ -218,11 +218,11 @@ enum status links_open(struct links *l, struct comm *inner, struct err *e)
         st = share_ids(l, inner, all, e);
     /* First the pairs whose lower rank is even, then the others: each call needs its peer's. */
     for (int odd = 0; odd < 2 && st == OK; odd++) {
-        int lower = inner->rank % 2 == odd ? inner->rank : inner->rank - 1;
+        bool is_lower = inner->rank % 2 == odd;
 
-        if (lower >= 0 && lower + 1 < inner->ranks)
-            st = link_init(l, &l->link[lower == inner->rank ? LINK_AFTER : LINK_BEFORE],
-                           lower == inner->rank, &all[lower], e);
+        if (is_lower ? after : before)
+            st = link_init(l, &l->link[is_lower ? LINK_AFTER : LINK_BEFORE], is_lower,
+                           &all[is_lower ? inner->rank : inner->rank - 1], e);
     }
     free(all);
     if (st != OK)

@@ -22,7 +22,8 @@ struct links {
     double limit_s; /* of NCCL's own answers */
 };
 
-enum status links_open(struct links *l, struct comm *inner, struct err *e);
+/* before, after: has this rank such a neighbour? */
+enum status links_open(struct links *l, struct comm *inner, bool before, bool after, struct err *e);
 void links_close(struct links *l);
 
 /* Queues a message on the link's stream, and behind it the event. */

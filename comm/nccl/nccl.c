@@ -189,19 +189,19 @@ static const struct comm_ops nccl_ops = {
 
 /* A message each way, so that NCCL connects and allocates now, and a way that is closed is known
  * before anything is computed. */
-static enum status try_out(struct nccl *n, void *scratch, size_t bytes, struct err *e)
+static enum status try_out(struct nccl *n, const struct nccl_request *q, struct err *e)
 {
     struct comm *c = &n->base;
-    size_t few = bytes < TRY_OUT_BYTES ? bytes : TRY_OUT_BYTES;
+    size_t few = q->bytes < TRY_OUT_BYTES ? q->bytes : TRY_OUT_BYTES;
     struct comm_ticket t = {0};
 
-    if (c->rank > 0) {
-        TRY(nccl_recv(c, c->rank - 1, COMM_HIDDEN, scratch, few, &t, e));
+    if (q->receives) {
+        TRY(nccl_recv(c, c->rank - 1, COMM_HIDDEN, q->scratch, few, &t, e));
         TRY(nccl_wait(c, &t, "first message", e));
     }
-    if (c->rank == c->ranks - 1)
+    if (!q->sends)
         return OK;
-    TRY(nccl_send(c, c->rank + 1, COMM_HIDDEN, scratch, few, &t, e));
+    TRY(nccl_send(c, c->rank + 1, COMM_HIDDEN, q->scratch, few, &t, e));
     return nccl_wait(c, &t, "first message", e);
 }
 
@@ -224,8 +224,7 @@ static uint64_t memory_taken(size_t available_before)
     return available_before - available;
 }
 
-enum status comm_open_nccl(struct comm *inner, void *scratch, size_t bytes, struct comm **out,
-                           struct err *e)
+enum status comm_open_nccl(const struct nccl_request *q, struct comm **out, struct err *e)
 {
     struct nccl *n = calloc(1, sizeof *n);
     size_t available = 0, total = 0;
@@ -234,15 +233,15 @@ enum status comm_open_nccl(struct comm *inner, void *scratch, size_t bytes, stru
     *out = NULL;
     if (!n)
         return fail(e, ERR_FIT, "nccl: out of memory");
-    wrap_init(&n->base, &nccl_ops, inner);
+    wrap_init(&n->base, &nccl_ops, q->inner);
     st = links_cuda_status(cudaMemGetInfo(&available, &total), "memory of the GPU", e);
     for (int i = 0; i < COMM_TICKETS && st == OK; i++)
         st = links_cuda_status(
             cudaEventCreateWithFlags(&n->transfer[i].event, cudaEventDisableTiming), "an event", e);
     if (st == OK)
-        st = links_open(&n->links, inner, e);
+        st = links_open(&n->links, q->inner, q->receives, q->sends, e);
     if (st == OK)
-        st = try_out(n, scratch, bytes, e);
+        st = try_out(n, q, e);
     if (st != OK) {
         nccl_close(&n->base);
         return st;

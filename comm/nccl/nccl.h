@@ -25,10 +25,14 @@ enum { NCCL_ABORT_S = 5 };
 
 /* Is it built in, and the library there? ERR_UNAVAILABLE says why not. */
 MUST_USE enum status comm_nccl_present(struct err *e);
-/* The device is the calling thread's; every rank calls it, at least two of them. [scratch, bytes) is
- * device memory, a few bytes of which each neighbour's way is tried with: what NCCL allocates for it,
- * it does here. `inner` stays the caller's. */
-MUST_USE enum status comm_open_nccl(struct comm *inner, void *scratch, size_t bytes,
-                                    struct comm **out, struct err *e);
+struct nccl_request {
+    struct comm *inner;   /* stays the caller's */
+    bool sends, receives; /* to the next rank, from the one before: one of them at least */
+    void *scratch;        /* device memory, a few bytes of which each way is tried with */
+    size_t bytes;
+};
+
+/* The device is the calling thread's; every rank calls it. What NCCL allocates, it does here. */
+MUST_USE enum status comm_open_nccl(const struct nccl_request *q, struct comm **out, struct err *e);
 
 #endif

@@ -13,6 +13,8 @@ static double tokens_per_second(int np, int threads, const char *spec)
     args_add(&a, "%s", spec);
     args_add(&a, "--set");
     args_add(&a, "threads=%d", threads);
+    args_add(&a, "--set");
+    args_add(&a, "stages=%d", np);
     struct measurement m = must_measure(&a, 300);
     double rate = json_number(m.result, "tokens_per_second");
     measurement_close(&m);

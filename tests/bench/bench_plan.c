@@ -18,6 +18,8 @@ int main(void)
         struct args a = args_ppl(np);
 
         args_add(&a, "%s", bench_spec(&b));
+        args_add(&a, "--set");
+        args_add(&a, "stages=%d", np);
         struct measurement m = must_measure(&a, 300);
         cJSON_ArrayForEach(rank, json_at(m.result, "ranks")) {
             double planned = json_number(rank, "planned_bytes");

@@ -25,6 +25,8 @@ static struct args program(int np, const char *dtype, const char *backend, int m
     args_add(&a, "%s", backend);
     args_add(&a, "--set");
     args_add(&a, "microbatch=%d", microbatch);
+    args_add(&a, "--set");
+    args_add(&a, "stages=%d", np);
     return a;
 }
 

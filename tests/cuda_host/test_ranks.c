@@ -1,6 +1,7 @@
 /* Proves B2 (design N4) on the CUDA shim: the nll file is the same, byte for byte, for 1, 2 and 3
- * ranks, each number of windows in a microbatch, hidden states by nccl and by mpi, and 20 orders in
- * which streams run. Each order meets one of the 12 ways, so that all of it takes a minute. */
+ * ranks, four as two pipelines, several windows in a microbatch, hidden states by nccl and by mpi,
+ * and 20 orders in which streams run. Each order meets one of the 12 ways, so that all of it takes a
+ * minute. */
 #include <stdlib.h>
 
 #include "tests/results.h"
@@ -9,13 +10,14 @@
 enum { SEEDS = 20 };
 
 struct way {
-    int np, microbatch;
+    int np, stages, microbatch;
     const char *transport;
 };
 
 static const struct way ways[] = {
-    {2, 1, "nccl"}, {3, 2, "nccl"}, {2, 1, "mpi"},  {1, 2, "auto"}, {3, 1, "nccl"}, {2, 2, "nccl"},
-    {3, 1, "mpi"},  {1, 1, "auto"}, {2, 3, "nccl"}, {3, 2, "mpi"},  {3, 3, "nccl"}, {2, 2, "mpi"},
+    {2, 2, 1, "nccl"}, {3, 3, 2, "nccl"}, {2, 2, 1, "mpi"},  {1, 1, 2, "auto"},
+    {3, 3, 1, "nccl"}, {2, 2, 2, "nccl"}, {3, 3, 1, "mpi"},  {4, 2, 1, "nccl"},
+    {2, 1, 1, "nccl"}, {3, 3, 2, "mpi"},  {3, 1, 1, "auto"}, {4, 2, 1, "mpi"},
 };
 enum { WAYS = sizeof ways / sizeof ways[0] };
 
@@ -25,7 +27,8 @@ static char *nll_bytes(const struct way *w, int seed, size_t *bytes)
     char text[16];
     struct args a = args_ppl(w->np);
 
-    printf("  seed %d: np %d, microbatch %d, %s\n", seed, w->np, w->microbatch, w->transport);
+    printf("  seed %d: np %d, stages %d, microbatch %d, %s\n", seed, w->np, w->stages, w->microbatch,
+           w->transport);
     fflush(stdout);
     snprintf(text, sizeof text, "%d", seed);
     setenv("CUDA_HOST_SEED", text, 1);
@@ -33,9 +36,9 @@ static char *nll_bytes(const struct way *w, int seed, size_t *bytes)
     setenv("CUDA_HOST_DEVICES", text, 1);
     file_printf(spec,
                 "{ \"model_dir\": \"%s/models/llama-nvfp4\", \"dtype\": \"bfloat16\",\n"
-                "  \"backend\": \"cuda\", \"transport\": \"%s\", \"microbatch\": %d,\n"
+                "  \"backend\": \"cuda\", \"transport\": \"%s\", \"stages\": %d, \"microbatch\": %d,\n"
                 "  \"data\": { \"text\": \"%s/text/demo.txt\", \"eval_len\": 20, \"max_rows\": 3 } }\n",
-                TEST_DATA, w->transport, w->microbatch, TEST_DATA);
+                TEST_DATA, w->transport, w->stages, w->microbatch, TEST_DATA);
     remove(nll);
     args_add(&a, "%s", spec);
     args_add(&a, "--nll");
@@ -52,7 +55,7 @@ static char *nll_bytes(const struct way *w, int seed, size_t *bytes)
 
 int main(void)
 {
-    const struct way one = {1, 3, "auto"};
+    const struct way one = {1, 1, 3, "auto"};
     size_t want_bytes, bytes;
     char *want = nll_bytes(&one, 1, &want_bytes);
 
