@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "launch/folder_lock.h"
 #include "launch/plan_report.h"
@@ -43,6 +44,8 @@ struct evaluation {
 
 /* Seconds. Windows that finish within TICK_LEAST share one sync of the journal. */
 static const double TICK_LEAST = 0.2, TICK_MOST = 5, STATUS_LEAST = 1;
+/* For the lock of a rank 0 that is gone: the launcher ends the others after a second. */
+static const double LOCK_WAIT = 0.5;
 
 static bool is_root(const struct evaluation *v)
 {
@@ -314,6 +317,24 @@ void evaluate_failed(struct evaluation *v, int code, const char *reason)
     v->now.exit_code = code;
     write_status(v);
     pthread_mutex_unlock(&v->lock);
+}
+
+void evaluate_root_lost(struct evaluation *v, const char *reason)
+{
+    double end = clock_seconds() + LOCK_WAIT;
+    struct folder_lock *lock = NULL;
+    struct err ignored;
+    enum status st;
+    char path[4096];
+
+    if (!in_folder(v, "status.json", path, sizeof path) || access(path, F_OK) != 0)
+        return;
+    do { /* its sockets close before its files do */
+        st = folder_lock_take(v->spec->out, &lock, &ignored);
+    } while (st != OK && clock_seconds() < end && usleep(20000) == 0);
+    if (st == OK) /* else it is only stopped, and writes when the launcher wakes it to end it */
+        st = status_end_for(v->spec->out, reason, ERR_INTERRUPTED, &ignored);
+    folder_lock_release(lock);
 }
 
 static void print_notes(const struct evaluation *v, const struct run *r)

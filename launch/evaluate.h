@@ -23,6 +23,9 @@ MUST_USE enum status evaluate_run(struct evaluation *v, bool *agreed, struct err
 void evaluate_interrupt(struct evaluation *v, const char *why);
 /* Rank 0: the run has failed with `code`; the journal has what was scored, status.json says why. */
 void evaluate_failed(struct evaluation *v, int code, const char *reason);
+/* Another rank: rank 0 is lost, and cannot say so in its status.json. Does it where this host sees the
+ * folder and rank 0's lock is gone with it. */
+void evaluate_root_lost(struct evaluation *v, const char *reason);
 void evaluate_close(struct evaluation *v);
 
 #endif

@@ -68,16 +68,20 @@ static void fail_alone(struct app *a, enum status code, const char *message)
     end_all(a, code);
 }
 
-/* Rank 0 leaves what it has. Where main or a signal holds the lock, they do, and end. */
+/* Rank 0 leaves what it has; for a lost rank 0, the rank that speaks says so. Where main or a signal
+ * holds the lock, they do, and end. */
 static void publish_end(struct app *a, const struct lifeline_end *end)
 {
     struct timespec limit;
 
     clock_gettime(CLOCK_REALTIME, &limit);
     limit.tv_sec++;
-    if (a->comm->rank != 0 || pthread_mutex_timedlock(&a->lock, &limit) != 0 || !a->evaluation)
+    if ((a->comm->rank != 0 && !end->speak) || pthread_mutex_timedlock(&a->lock, &limit) != 0 ||
+        !a->evaluation)
         return;
-    if (end->code == ERR_INTERRUPTED)
+    if (a->comm->rank != 0)
+        evaluate_root_lost(a->evaluation, end->message);
+    else if (end->code == ERR_INTERRUPTED)
         evaluate_interrupt(a->evaluation, end->message);
     else
         evaluate_failed(a->evaluation, end->code, end->message);

@@ -4,6 +4,9 @@
  * It is replaced as a whole (written beside, synced, renamed, folder synced): who reads it at any
  * time finds one state, complete. Once the run has ended nothing replaces it any more.
  *
+ * Who is killed outright cannot write: "running" with an `updated` that is older than ten seconds is a
+ * run that is gone. Where other ranks are left, one of them writes that (status_end_for).
+ *
  * Memory:  status_open allocates; status_close frees (accepts NULL) and writes nothing.
  * Threads: any, at any time: writes are taken in turns. */
 #ifndef LAUNCH_STATUS_H
@@ -35,6 +38,12 @@ MUST_USE enum status status_open(const char *dir, struct status_file **out, stru
 MUST_USE enum status status_write(struct status_file *f, const struct run_status *s,
                                   struct err *e);
 void status_close(struct status_file *f);
+
+/* For a process that is gone: its status.json, if it says "running", becomes partial because of
+ * `reason`; the rest stays. OK also when there is nothing to do. The caller holds the folder's lock,
+ * so nobody else writes there. */
+MUST_USE enum status status_end_for(const char *dir, const char *reason, int exit_code,
+                                    struct err *e);
 
 const char *run_state_name(enum run_state s); /* "running", "complete", "partial", "failed" */
 

@@ -121,6 +121,32 @@ static void test_errors(void)
     status_close(NULL);
 }
 
+/* A run that was killed, and one that had ended: only the first is told of. */
+static void test_end_for(struct status_file *f, const char *dir, const char *path)
+{
+    struct run_status running = {.state = RUN_RUNNING, .phase = "compute", .label = "m",
+                                 .windows_done = 7, .windows = 9, .ppl = 1.0 / 3,
+                                 .resumable = true};
+    struct json *j;
+    struct err e;
+
+    EXPECT(status_end_for(dir, "lost", 75, &e) == OK && access(path, F_OK) != 0);
+    EXPECT(status_write(f, &running, &e) == OK);
+    for (int i = 0; i < 2; i++) {
+        EXPECT(status_end_for(dir, i ? "lost again" : "rank 0 of 2 (h\xff): lost", 75, &e) == OK);
+        j = read_status(path);
+        EXPECT_TEXT(text(j, "state"), "partial");
+        EXPECT_TEXT(text(j, "phase"), "compute");
+        EXPECT_TEXT(text(j, "reason"), "rank 0 of 2 (h\xef\xbf\xbd): lost");
+        EXPECT(number(j, "exit_code") == 75 && number(j, "windows_done") == 7);
+        EXPECT(number(j, "ppl") == 1.0 / 3 && number(j, "pid") == getpid());
+        EXPECT(cJSON_IsTrue(json_member(json_root(j), "resumable")));
+        json_close(j);
+    }
+    EXPECT(truncate(path, 20) == 0); /* another program's work: it is left alone */
+    EXPECT(status_end_for(dir, "lost", 75, &e) == OK);
+}
+
 int main(void)
 {
     char dir[] = "/tmp/test_status_XXXXXX", path[64], moved[64];
@@ -133,6 +159,10 @@ int main(void)
     EXPECT(status_open(dir, &f, &e) == OK);
     test_atomic(f, path);
     test_end(f, path);
+    status_close(f);
+
+    EXPECT(unlink(path) == 0 && status_open(dir, &f, &e) == OK);
+    test_end_for(f, dir, path);
     status_close(f);
 
     /* The folder vanishes meanwhile. */
