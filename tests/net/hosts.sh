@@ -60,6 +60,6 @@ hosts_mpirun() {
 # down or up: the cable of host 2, at the switch.
 hosts_cable() { ip -n "$switch" link set p2 "$1"; }
 # Does host 2 answer host 1? After a cut that takes a moment.
-hosts_linked() { on_host 1 bash -c 'exec 3<>/dev/tcp/10.77.0.2/9' 2>&1 | grep -q refused; }
+hosts_linked() { [[ $(on_host 1 bash -c 'exec 3<>/dev/tcp/10.77.0.2/9' 2>&1) == *refused* ]]; }
 # The ranks that are left on a host.
 hosts_ranks() { ip netns pids "nv$$h$1" | xargs -r ps -o comm= -p | grep -c '^nvfp4_ppl' || true; }
