@@ -65,8 +65,8 @@ static void test_cut(const char *want)
 {
     const struct way ways[] = {{.np = 1, .microbatch = 1, .rows = ROWS},
                                {.np = 2, .microbatch = 3, .rows = ROWS},
-                               {.np = 3, .microbatch = 2, .rows = ROWS},
-                               {.np = 2, .microbatch = 1, .rows = ROWS}};
+                               {.np = 3, .microbatch = 2, .rows = ROWS, .stages = 1},
+                               {.np = 4, .microbatch = 1, .rows = ROWS, .stages = 2}};
     const double kept[] = {0, 0.5, 7.9, 23}; /* records, some torn */
     size_t head, record;
 
