@@ -42,15 +42,17 @@ static void print_row(FILE *to, const char *rank, const char *layers, int width,
     fputc('\n', to);
 }
 
-static void print_streaming(FILE *to, const struct plan *p, bool timed)
+static void print_streaming(FILE *to, const struct plan *p, const struct plan_request *q, bool timed)
 {
     char bytes[SIZE_TEXT];
+    bool any = false;
 
     for (int r = 0; r < p->ranks; r++) {
         const struct plan_rank *k = &p->rank[r];
 
         if (!k->streamed)
             continue;
+        any = true;
         fprintf(to, "rank %d streams %d of %d layers (%s a wave) in waves of %d microbatch%s", r,
                 k->streamed, k->last - k->first, size_format(k->streamed_bytes, bytes), k->wave,
                 k->wave == 1 ? "" : "es");
@@ -59,6 +61,9 @@ static void print_streaming(FILE *to, const struct plan *p, bool timed)
                     k->stall);
         fputc('\n', to);
     }
+    if (any && timed)
+        fprintf(to, "reckoned with %.4g GFLOP/s and %s/s from the file on each rank\n",
+                1e-9 * q->rates.flops, size_format((uint64_t)q->rates.read, bytes));
 }
 
 void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bool timed)
@@ -102,7 +107,7 @@ void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bo
         if (p->rank[r].cap.limited)
             fprintf(to, "rank %d may not take more than %s: a ulimit or its cgroup ends there\n", r,
                     size_format(p->rank[r].cap.bytes, rank));
-    print_streaming(to, p, timed);
+    print_streaming(to, p, q, timed);
     if (p->ranks > 1)
         fprintf(to, "slowest rank: %.0f %% of the time of the mean one\n", 100 / p->balance);
 }
@@ -163,8 +168,11 @@ enum status plan_json(const struct plan *p, const struct plan_request *q, bool t
     cJSON_AddStringToObject(root, "arithmetic", arithmetic_name(q->arithmetic));
     cJSON_AddNumberToObject(root, "flops", p->flops);
     cJSON_AddNumberToObject(root, "balance", p->balance);
-    if (timed)
+    if (timed) {
         cJSON_AddNumberToObject(root, "predicted_seconds", p->seconds);
+        cJSON_AddNumberToObject(root, "rate_flops_per_second", q->rates.flops);
+        cJSON_AddNumberToObject(root, "rate_read_bytes_per_second", q->rates.read);
+    }
     for (int r = 0; st == OK && r < p->ranks; r++) {
         cJSON *one = cJSON_CreateObject();
 

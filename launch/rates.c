@@ -1,12 +1,19 @@
 #include "launch/rates.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "spec/clock.h"
 #include "stage/shard.h"
+#include "stage/stage.h"
 
-enum { SIDE = 2048, TOKENS = 512, READ_BUFFER = 64 << 20 };
+enum {
+    TOKENS_FIRST = 64, /* computed first, to see how many the time allows */
+    MATRICES = 5       /* of a layer, that are read */
+};
+
+static const double compute_s = 0.9, read_s = 0.4; /* of measuring */
 
 struct plan_rates rates_nominal(void)
 {
@@ -19,67 +26,151 @@ struct plan_rates rates_given(const struct spec_rates *spec, struct plan_rates o
                                .read = spec->read > 0 ? spec->read : other.read};
 }
 
-/* y[TOKENS][SIDE] = x[TOKENS][SIDE] W^T, W NVFP4 of zeros: as fast as any other values. */
-static enum status compute_rate(const struct kernels *k, const struct device_options *o,
-                                struct device *d, double *flops, struct err *e)
+/* A stage of one layer between two without any: its plan and what it is made of. */
+struct trial {
+    struct model model; /* with only this layer */
+    struct plan_request request;
+    struct plan_cap cap[3];
+    struct plan *plan;
+    struct stage *stage;
+    int32_t *start; /* [windows + 1] */
+};
+
+enum { TRIAL_STAGE = 1 };
+
+static void trial_close(struct trial *t)
 {
-    size_t data = weight_data_bytes(WEIGHT_NVFP4, SIDE, SIDE);
-    size_t scale = weight_scale_bytes(WEIGHT_NVFP4, SIDE, SIDE);
-    size_t x_bytes = (size_t)TOKENS * SIDE * dtype_bytes(o->dtype);
-    struct work_shape shape = {.tokens = TOKENS, .len_max = 1, .hidden = SIDE, .k_max = SIDE,
-                               .n_max = SIDE, .dtype = o->dtype, .arithmetic = o->arithmetic,
-                               .threads = k->threads(d)};
-    size_t scratch = k->scratch_bytes(&shape);
-    uint64_t at_scale = shard_align(data), at_x = at_scale + shard_align(scale);
-    uint64_t at_y = at_x + shard_align(x_bytes), at_scratch = at_y + shard_align(x_bytes);
-    struct weight w = {.format = WEIGHT_NVFP4, .N = SIDE, .K = SIDE, .global_stored = 1};
-    double best = 0, until = clock_seconds() + 0.5;
-    void *base = NULL;
+    stage_close(t->stage);
+    plan_free(t->plan);
+    free(t->start);
+}
 
-    TRY(k->arena(d, at_scratch + shard_align(scratch), &base, e));
-    k->use_scratch(d, (char *)base + at_scratch, scratch);
-    w.data = base;
-    w.scale = (const uint8_t *)base + at_scale;
-    while (clock_seconds() < until) {
-        double before = clock_seconds(), rate;
+/* Microbatches as in the plan; smaller ones where a stage of one layer does not fit otherwise. */
+static enum status trial_open(const struct plan_request *q, const struct plan *p, int rank,
+                              struct device *d, struct trial *t, struct err *e)
+{
+    static const int by_hand[] = {0, 1, 0};
+    const struct plan_cap any = {.bytes = UINT64_MAX / 4};
+    struct stage_request s = {.model = &t->model, .kernels = q->kernels, .device = d,
+                              .rank = TRIAL_STAGE, .dtype = q->dtype, .len_max = q->len_max,
+                              .vocab = q->model->vocab, .blank = true};
+    enum status st = ERR_FIT;
 
-        TRY(k->linear(d, (char *)base + at_y, (char *)base + at_x, &w, TOKENS, e));
-        TRY(k->sync(d, e));
-        rate = 2.0 * TOKENS * SIDE * SIDE / (clock_seconds() - before);
-        best = rate > best ? rate : best;
+    *t = (struct trial){.model = *q->model, .request = *q, .cap = {any, q->cap[rank], any}};
+    t->model.layer += p->rank[rank].first < q->model->n_layers ? p->rank[rank].first : 0;
+    t->model.n_layers = 1;
+    t->request.model = &t->model;
+    t->request.stream = STREAM_NEVER;
+    t->request.ranks = t->request.n_by_hand = 3;
+    t->request.stages = 0;
+    t->request.by_hand = by_hand;
+    t->request.cap = t->cap;
+    for (int windows = p->microbatch; windows > 0 && st == ERR_FIT; windows /= 2) {
+        t->request.windows = t->request.microbatch = windows;
+        st = plan_make(&t->request, &t->plan, e);
     }
-    *flops = best;
+    TRY(st);
+    s.plan = t->plan;
+    t->start = malloc(((size_t)t->plan->microbatch + 1) * sizeof *t->start);
+    if (!t->start)
+        return fail(e, ERR_FIT, "no memory to measure rates");
+    return stage_open(&s, &t->stage, e);
+}
+
+/* The least seconds that `windows` of `len` tokens take through the layer, tried for `limit`
+ * seconds, at least twice: the first time, everything is new. */
+static enum status run_layer(struct trial *t, int windows, int len, double limit, double *seconds,
+                             struct err *e)
+{
+    double until = clock_seconds() + limit;
+
+    *seconds = INFINITY;
+    for (int i = 0; i <= windows; i++)
+        t->start[i] = i * len;
+    TRY(stage_begin(t->stage, 0, t->start, windows, e));
+    TRY(stage_acquire(t->stage, 0, e));
+    for (int i = 0; i < 2 || clock_seconds() < until; i++) {
+        double before = clock_seconds();
+
+        TRY(stage_layer(t->stage, 0, 0, e));
+        *seconds = fmin(*seconds, clock_seconds() - before);
+    }
+    stage_release(t->stage, 0);
     return OK;
 }
 
-/* The matrices of the first layers, as often as half a second allows. */
-static enum status read_rate(const struct model *m, double *rate, struct err *e)
+/* The shape of a microbatch, or what of it the time allows by the rate of a first few tokens. */
+static enum status compute_rate(struct trial *t, double *rate, struct err *e)
 {
-    char *buffer = malloc(READ_BUFFER);
-    double begin = clock_seconds(), until = begin + 0.5;
-    uint64_t bytes = 0;
-    enum status st = buffer ? OK : fail(e, ERR_FIT, "no memory to measure the read rate");
+    int most = t->plan->microbatch, len = t->request.len_max - 1;
+    int few = len < TOKENS_FIRST ? len : TOKENS_FIRST;
+    double seconds = 0, tokens;
 
-    for (int i = 0; st == OK && clock_seconds() < until; i = (i + 1) % m->n_layers) {
-        const struct tensor *t = m->layer[i].down.data;
-        uint64_t n = t->bytes < READ_BUFFER ? t->bytes : READ_BUFFER;
-
-        st = checkpoint_read(m->checkpoint, t, 0, n, buffer, e);
-        bytes += n;
-    }
-    free(buffer);
-    *rate = (double)bytes / (clock_seconds() - begin);
-    return st;
+    TRY(run_layer(t, 1, few, compute_s / 8, &seconds, e));
+    tokens = few * compute_s / 3 / seconds; /* once, and then twice */
+    if (tokens < len)
+        len = tokens > few ? (int)tokens : few;
+    if (most > tokens / len)
+        most = tokens > len ? (int)(tokens / len) : 1;
+    TRY(run_layer(t, most, len, compute_s, &seconds, e));
+    *rate = (double)most * len * plan_layer_flops(&t->model, &t->model.layer[0], len) / seconds;
+    return OK;
 }
 
-enum status rates_measure(const struct model *m, const struct kernels *k,
+static const struct linear *matrix_of(const struct layer *l, int i)
+{
+    const struct linear *matrix[MATRICES] = {&l->down, &l->gate, &l->up, &l->o, &l->q};
+
+    return matrix[i];
+}
+
+/* Matrices of one layer after another, until the time is over. */
+static enum status read_rate(const struct plan_request *q, struct device *d, double *rate,
+                             struct err *e)
+{
+    struct shard_reader r = {.model = q->model, .kernels = q->kernels, .device = d};
+    int n_layers = q->model->n_layers;
+    uint64_t most = 0;
+    double begin;
+    void *base = NULL;
+
+    for (int i = 0; i < n_layers * MATRICES; i++) {
+        uint64_t bytes = shard_linear_bytes(matrix_of(&q->model->layer[i % n_layers], i / n_layers)).arena;
+
+        most = bytes > most ? bytes : most;
+    }
+    TRY(q->kernels->arena(d, most, &base, e));
+    if (q->kernels->arena_is_host)
+        memset(base, 0, most); /* taking the memory is no part of reading */
+    begin = clock_seconds();
+    for (int i = 0; i == 0 || clock_seconds() - begin < read_s; i = (i + 1) % (n_layers * MATRICES)) {
+        const struct linear *l = matrix_of(&q->model->layer[i % n_layers], i / n_layers);
+        struct weight w;
+
+        TRY(shard_load_linear(&r, l, base, &w, e));
+    }
+    *rate = (double)r.read / (clock_seconds() - begin);
+    return OK;
+}
+
+enum status rates_measure(const struct plan_request *q, const struct plan *p, int rank,
                           const struct device_options *o, struct plan_rates *out, struct err *e)
 {
     struct device *d = NULL;
+    struct trial t;
     enum status st;
 
-    TRY(k->open(o, &d, e));
-    st = compute_rate(k, o, d, &out->flops, e);
-    k->close(d);
-    return st == OK ? read_rate(m, &out->read, e) : st;
+    *out = q->rates;
+    TRY(q->kernels->open(o, &d, e));
+    st = trial_open(q, p, rank, d, &t, e);
+    if (st == OK)
+        st = compute_rate(&t, &out->flops, e);
+    trial_close(&t);
+    q->kernels->close(d);
+    if (st != OK && st != ERR_FIT)
+        return st;
+    TRY(q->kernels->open(o, &d, e));
+    st = read_rate(q, d, &out->read, e);
+    q->kernels->close(d);
+    return st;
 }

@@ -99,6 +99,11 @@ static void print_conditions(const struct report_model *m, FILE *out)
     print_row(out, "time");
     fprintf(out, "%.2f s: load %.2f, compute %.2f, wait %.2f; %.1f tokens/s\n", m->seconds.total,
             m->seconds.load, m->seconds.compute, m->seconds.wait, m->tokens_per_second);
+    if (isnan(m->predicted.seconds) || m->partial)
+        return;
+    print_row(out, "predicted");
+    fprintf(out, "%.2f s of computing, of which %.2f waiting for layers; it took %.2f and %.2f\n",
+            m->predicted.seconds, m->predicted.stall, m->scoring_seconds, m->seconds.stall);
 }
 
 enum { LAYERS_TEXT = 48 };

@@ -14,7 +14,13 @@
 #include "spec/err.h"
 
 struct report_seconds {
-    double load, compute, wait, total; /* wait: for other ranks */
+    double load, compute, wait, total; /* wait: for other ranks, and for layers */
+    double stall;                      /* of that, for layers */
+};
+
+/* What the plan said of the time from the first microbatch to the last nll. NaN: nothing. */
+struct report_prediction {
+    double seconds, stall; /* stall: waiting for layers */
 };
 
 struct report_rank {
@@ -26,6 +32,7 @@ struct report_rank {
     uint64_t cap_bytes, planned_bytes, peak_bytes;
     uint64_t bytes_owned, bytes_read; /* of the model's files */
     struct report_seconds seconds;
+    struct report_prediction predicted;
 };
 
 struct report_model {
@@ -47,6 +54,8 @@ struct report_model {
     const char *ids_sha256, *config_sha256, *weights_fingerprint;
 
     struct report_seconds seconds;
+    struct report_prediction predicted;
+    double scoring_seconds; /* what `predicted` is about */
     double tokens_per_second;
     int n_ranks;
     const struct report_rank *rank; /* [n_ranks] */

@@ -16,6 +16,17 @@ static void write_seconds(struct json_writer *w, const struct report_seconds *s)
     json_write_double(w, "compute", s->compute);
     json_write_double(w, "wait", s->wait);
     json_write_double(w, "total", s->total);
+    json_write_double(w, "stall", s->stall);
+    json_write_end(w, '}');
+}
+
+static void write_prediction(struct json_writer *w, const struct report_prediction *p)
+{
+    if (isnan(p->seconds))
+        return;
+    json_write_begin(w, "predicted", '{');
+    json_write_double(w, "seconds", p->seconds);
+    json_write_double(w, "stall", p->stall);
     json_write_end(w, '}');
 }
 
@@ -38,6 +49,7 @@ static void write_rank(struct json_writer *w, const struct report_rank *r)
     json_write_int(w, "bytes_owned", (int64_t)r->bytes_owned);
     json_write_int(w, "bytes_read", (int64_t)r->bytes_read);
     write_seconds(w, &r->seconds);
+    write_prediction(w, &r->predicted);
     json_write_end(w, '}');
 }
 
@@ -84,6 +96,8 @@ static void write_model(struct json_writer *w, const struct report_model *m)
     json_write_text(w, "config_sha256", m->config_sha256);
     json_write_text(w, "weights_fingerprint", m->weights_fingerprint);
     write_seconds(w, &m->seconds);
+    json_write_double(w, "scoring_seconds", m->scoring_seconds);
+    write_prediction(w, &m->predicted);
     json_write_double(w, "tokens_per_second", m->tokens_per_second);
     json_write_begin(w, "ranks", '[');
     for (int i = 0; i < m->n_ranks; i++)

@@ -13,7 +13,11 @@ static struct report_rank rank_report(const struct run *r, int i)
                               .streamed = p->streamed,
                               .cap_bytes = p->cap.bytes,
                               .planned_bytes = p->total,
-                              .bytes_owned = p->owned};
+                              .bytes_owned = p->owned,
+                              .predicted = {NAN, NAN}};
+
+    if (r->timed)
+        out.predicted = (struct report_prediction){p->seconds, p->stall};
 
     if (!r->rank)
         return out; /* interrupted: nobody was asked */
@@ -22,7 +26,8 @@ static struct report_rank rank_report(const struct run *r, int i)
     out.peak_bytes = r->rank[i].peak;
     out.bytes_read = r->rank[i].read;
     out.seconds = (struct report_seconds){r->rank[i].load, r->rank[i].compute,
-                                          r->rank[i].wait + r->rank[i].stall, r->rank[i].total};
+                                          r->rank[i].wait + r->rank[i].stall, r->rank[i].total,
+                                          r->rank[i].stall};
     return out;
 }
 
@@ -79,8 +84,22 @@ static struct report_seconds longest(const struct report_rank *rank, int n)
         s.compute = fmax(s.compute, rank[i].seconds.compute);
         s.wait = fmax(s.wait, rank[i].seconds.wait);
         s.total = fmax(s.total, rank[i].seconds.total);
+        s.stall = fmax(s.stall, rank[i].seconds.stall);
     }
     return s;
+}
+
+/* The whole run's; the stall of the rank that waits longest. */
+static struct report_prediction prediction(const struct run *r, const struct report_rank *rank)
+{
+    struct report_prediction p = {NAN, NAN};
+
+    if (!r->timed || !r->plan)
+        return p;
+    p = (struct report_prediction){r->plan->seconds, 0};
+    for (int i = 0; i < r->plan->ranks; i++)
+        p.stall = fmax(p.stall, rank[i].predicted.stall);
+    return p;
 }
 
 enum status result_make(const struct run *r, const char *partial, struct result *out,
@@ -119,6 +138,8 @@ enum status result_make(const struct run *r, const char *partial, struct result 
                                         .config_sha256 = out->config_sha256,
                                         .weights_fingerprint = out->fingerprint,
                                         .seconds = longest(out->rank, ranks),
+                                        .predicted = prediction(r, out->rank),
+                                        .scoring_seconds = r->score_seconds,
                                         .n_ranks = ranks,
                                         .rank = out->rank};
     fill_totals(r, &out->totals, &out->report);

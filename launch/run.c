@@ -174,7 +174,7 @@ static enum status share_rates(struct run *r, struct err *e)
     struct plan_rates mine, *all;
     enum status st;
 
-    st = rates_measure(r->model, r->kernels, &options, &mine, e);
+    st = rates_measure(&r->request, r->plan, r->comm->rank, &options, &mine, e);
     TRY(job_agree(r->comm, st, e));
     all = calloc((size_t)r->comm->ranks, sizeof *all);
     if (!all)

@@ -117,6 +117,9 @@ void plan_free(struct plan *p);
 MUST_USE enum status plan_smallest_caps(const struct plan_request *q, int rank, uint64_t *runs,
                                         uint64_t *without_stall, struct err *e);
 
+/* FLOPs of one token in a window of `len` tokens; attention at the mean context. */
+double plan_layer_flops(const struct model *m, const struct layer *l, int len);
+
 /* Is layer `i` of the rank (first <= i < last) streamed? Streamed layers are spread evenly among the
  * resident ones, so that the reader is never far behind nor ahead. */
 static inline bool plan_streams(const struct plan_rank *r, int i)

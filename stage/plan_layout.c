@@ -14,8 +14,7 @@ static double linear_flops(const struct linear *l)
     return 2.0 * l->N * l->K;
 }
 
-/* Of one token, attention at the mean context of its window. */
-static double layer_flops(const struct model *m, const struct layer *l, int len)
+double plan_layer_flops(const struct model *m, const struct layer *l, int len)
 {
     double context = (len + 1) / 2.0;
 
@@ -57,7 +56,7 @@ enum status plan_sizes_make(const struct plan_request *q, int stages, struct pla
             s->cap[r % stages] = q->cap[r];
     for (int i = 0; i < m->n_layers; i++) {
         s->bytes[i + 1] = s->bytes[i] + shard_layer_bytes(&m->layer[i]).arena;
-        s->flops[i + 1] = s->flops[i] + layer_flops(m, &m->layer[i], q->len_max - 1);
+        s->flops[i + 1] = s->flops[i] + plan_layer_flops(m, &m->layer[i], q->len_max - 1);
     }
     return OK;
 }

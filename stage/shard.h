@@ -42,6 +42,7 @@ struct shard_reader {
     const struct model *model;
     const struct kernels *kernels;
     struct device *device;
+    bool blank;    /* nothing is read or written: only described, to see how fast it is computed */
     uint64_t read; /* file bytes read so far */
 };
 

@@ -60,7 +60,8 @@ static enum status load_rope(struct stage *s, int len, struct err *e)
 
 static enum status load_weights(struct stage *s, const struct stage_request *q, struct err *e)
 {
-    struct shard_reader reader = {.model = q->model, .kernels = q->kernels, .device = q->device};
+    struct shard_reader reader = {
+        .model = q->model, .kernels = q->kernels, .device = q->device, .blank = q->blank};
     const struct plan_map *map = &s->plan->map;
     uint64_t at = map->layers;
 
@@ -84,7 +85,7 @@ static enum status load_weights(struct stage *s, const struct stage_request *q, 
             q->on_load(q->context, reader.read, s->plan->owned - s->plan->streamed_bytes);
     }
     s->read = reader.read;
-    CHECK(s->read == s->plan->owned - s->plan->streamed_bytes);
+    CHECK(q->blank || s->read == s->plan->owned - s->plan->streamed_bytes);
     return OK;
 }
 
@@ -107,10 +108,12 @@ static enum status start_reader(struct stage *s, const struct stage_request *q, 
 
 /* Touches all but the weights (reading touches those): what the plan says is taken at once, so that
  * memory that is not there is missed now and not in the middle of the run. */
-static void take_now(struct stage *s)
+static void take_now(struct stage *s, bool blank)
 {
+    uint64_t from = blank ? 0 : s->plan->weights;
+
     if (s->k->arena_is_host)
-        memset(s->arena + s->plan->weights, 0, s->plan->map.bytes - s->plan->weights);
+        memset(s->arena + from, 0, s->plan->map.bytes - from);
 }
 
 enum status stage_open(const struct stage_request *q, struct stage **out, struct err *e)
@@ -138,7 +141,7 @@ enum status stage_open(const struct stage_request *q, struct stage **out, struct
         st = s->k->arena(s->device, plan->map.bytes, &base, e);
     if (st == OK) {
         s->arena = base;
-        take_now(s);
+        take_now(s, q->blank);
         s->k->use_scratch(s->device, s->arena + plan->map.scratch, plan->map.scratch_bytes);
         st = s->k->upload(s->device, s->arena + plan->map.flags, s->flags,
                           (layers + 1) * sizeof *s->flags, e);

@@ -27,6 +27,7 @@ struct stage_request {
     int vocab;            /* softmax width */
     double stall_timeout; /* seconds to wait for a streamed layer */
     double read_limit;    /* bytes per second that streamed layers are read at most; 0 = any */
+    bool blank;           /* resident weights are not read, but zero: to see how fast they are */
     /* Called now and then while weights are read; may be NULL. */
     void (*on_load)(void *context, uint64_t read, uint64_t owned);
     void *context;

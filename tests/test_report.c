@@ -15,10 +15,12 @@ static const struct report_rank two_ranks[] = {
     {.rank = 0, .host = "node1", .device = "CPU, 8 threads", .first = 0, .last = 12, .streamed = 4,
      .cap_bytes = 2ull << 30, .planned_bytes = 1600ull << 20, .peak_bytes = 1599ull << 20,
      .bytes_owned = 900ull << 20, .bytes_read = 901ull << 20,
-     .seconds = {.load = 1.25, .compute = 10, .wait = 0.5, .total = 12}},
+     .seconds = {.load = 1.25, .compute = 10, .wait = 0.5, .total = 12, .stall = 0.25},
+     .predicted = {.seconds = 10.5, .stall = 0.375}},
     {.rank = 1, .host = "node2", .device = "CPU, 16 threads", .first = 12, .last = 12,
      .cap_bytes = 1ull << 30, .planned_bytes = 300ull << 20, .peak_bytes = 299ull << 20,
-     .bytes_owned = 17, .bytes_read = 17, .seconds = {.load = 0.125, .compute = 2, .wait = 9.5}},
+     .bytes_owned = 17, .bytes_read = 17, .seconds = {.load = 0.125, .compute = 2, .wait = 9.5},
+     .predicted = {.seconds = NAN, .stall = NAN}},
 };
 
 static struct report_model example(void)
@@ -32,6 +34,7 @@ static struct report_model example(void)
         .eval_len = 1024, .eval_stride = 512, .softmax_width = 151936, .ids = 287644,
         .ids_sha256 = sha_a, .config_sha256 = sha_b, .weights_fingerprint = sha_a,
         .seconds = {.load = 1.25, .compute = 10, .wait = 0.5, .total = 12.25},
+        .predicted = {.seconds = 10.5, .stall = 0.375}, .scoring_seconds = 10.75,
         .tokens_per_second = 1687.4226804123712, .n_ranks = 2, .rank = two_ranks};
 }
 
@@ -76,6 +79,15 @@ static const char *text(const cJSON *object, const char *key)
     return cJSON_GetStringValue(member(object, key));
 }
 
+static void expect_prediction(const cJSON *got, const struct report_prediction *want)
+{
+    const cJSON *p = json_member(got, "predicted");
+
+    EXPECT((p != NULL) == !isnan(want->seconds));
+    if (p)
+        EXPECT(number(p, "seconds") == want->seconds && number(p, "stall") == want->stall);
+}
+
 static void expect_rank(const cJSON *got, const struct report_rank *want)
 {
     const cJSON *layers = member(got, "layers"), *seconds = member(got, "seconds");
@@ -98,6 +110,8 @@ static void expect_rank(const cJSON *got, const struct report_rank *want)
     EXPECT(number(seconds, "compute") == want->seconds.compute);
     EXPECT(number(seconds, "wait") == want->seconds.wait);
     EXPECT(number(seconds, "total") == want->seconds.total);
+    EXPECT(number(seconds, "stall") == want->seconds.stall);
+    expect_prediction(got, &want->predicted);
 }
 
 static void expect_model(const cJSON *got, const struct report_model *want)
@@ -128,6 +142,8 @@ static void expect_model(const cJSON *got, const struct report_model *want)
     EXPECT(number(seconds, "compute") == want->seconds.compute);
     EXPECT(number(seconds, "wait") == want->seconds.wait);
     EXPECT(number(seconds, "total") == want->seconds.total);
+    expect_prediction(got, &want->predicted);
+    EXPECT(number(got, "scoring_seconds") == want->scoring_seconds);
     EXPECT(number(got, "tokens_per_second") == want->tokens_per_second);
     EXPECT(cJSON_GetArraySize(ranks) == want->n_ranks);
     for (int i = 0; i < want->n_ranks; i++)
@@ -183,6 +199,7 @@ static void test_terminal(void)
         "              config fedcba987654..., weights 0123456789ab...\n"
         "  arithmetic  w4a16, bfloat16, softmax over 151936, backend cpu, isa avx512, transport mpi\n"
         "  time        12.25 s: load 1.25, compute 10.00, wait 0.50; 1687.4 tokens/s\n"
+        "  predicted   10.50 s of computing, of which 0.38 waiting for layers; it took 10.75 and 0.00\n"
         "  rank  host   device           layers                  cap    planned"
         "       peak       read    compute       wait\n"
         "     0  node1  CPU, 8 threads   0-11, 4 streamed  2.000 GiB  1.562 GiB"
