@@ -82,7 +82,7 @@ static void check_narrow(const struct row_ops *ops, enum dtype t)
 /* All that `ops` makes of one input, to be compared between variants. */
 struct results {
     float sum_squares, max, exp[N], swiglu[N], strip[N], column_max[GEMM_NR];
-    float hf[3][N], vllm[N];
+    float hf[3][N], vllm[N], scaled[2][N];
     double exp_sum, column_sum[GEMM_NR];
 };
 
@@ -105,6 +105,10 @@ static void run_all(const struct row_ops *ops, const float *x, const float *y, i
     for (enum dtype t = DTYPE_BF16; t <= DTYPE_F32; t++)
         ops->quantize_hf(x, r->hf[t], groups, 300 * scale, n % 2, t);
     ops->quantize_vllm(x, r->vllm, groups, 300 * scale);
+    for (int i = 0; i < 2; i++) {
+        memcpy(r->scaled[i], x, (size_t)n * sizeof *x);
+        ops->scale(r->scaled[i], scale / 3, i ? y : NULL, n);
+    }
 }
 
 static void check_same_bits(const struct row_ops *a, const struct row_ops *b)
@@ -127,6 +131,7 @@ static void check_same_bits(const struct row_ops *a, const struct row_ops *b)
         EXPECT(same_d(&ra.exp_sum, &rb.exp_sum, 1));
         EXPECT(same_d(ra.column_sum, rb.column_sum, GEMM_NR));
         EXPECT(same(ra.hf[0], rb.hf[0], 3 * N) && same(ra.vllm, rb.vllm, N));
+        EXPECT(same(ra.scaled[0], rb.scaled[0], 2 * N));
     }
 }
 
@@ -144,6 +149,10 @@ static void check_against_double(const struct row_ops *ops)
             squares += (double)x[i] * x[i];
             max = x[i] > max ? x[i] : max;
         }
+        memcpy(got, x, sizeof got);
+        ops->scale(got, 0.3f, y, n);
+        for (int i = 0; i < n; i++)
+            EXPECT(got[i] == x[i] * 0.3f + y[i]);
         EXPECT_NEAR(ops->sum_squares(x, n), squares, 1e-5 * squares);
         EXPECT(ops->max(x, n) == max);
         ops->swiglu(x, y, got, (size_t)n);

@@ -44,6 +44,7 @@ struct row_ops {
     /* n values between storage and f32; rounding is to nearest, ties to even. */
     void (*widen)(enum dtype t, const void *x, float *y, size_t n);
     void (*narrow)(enum dtype t, const float *x, void *y, size_t n);
+    void (*scale)(float *x, float g, const float *bias, int n); /* x = x*g + bias; NULL: x*g */
     float (*sum_squares)(const float *x, int n);
     float (*max)(const float *x, int n); /* NaN if any x is NaN */
     /* x[i] = exp(x[i] - shift); returns the sum in double (16 lanes, folded by halves). */

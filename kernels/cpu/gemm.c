@@ -90,21 +90,29 @@ static void pack_rows(const struct gemm *g, int panel, float *wide, void *packed
     }
 }
 
-/* c[rows][columns] = X W^T for columns n0 .. n0+n-1. b: [columns/NR][KC][NR] */
-static void multiply_block(const struct gemm *g, int n0, int n, void *packed, char *b, float *c)
+/* Columns n0 .. n0+n-1 for all rows, handed to finish. b: [columns/NR][KC][NR], c: [rows][columns] */
+static void multiply_block(const struct gemm *g, int n0, int n, void *packed, char *b, float *c,
+                           gemm_finish *finish, void *arg)
 {
-    int panels = (int)(round_up(g->rows, GEMM_MR) / GEMM_MR);
+    int panels = (int)(round_up(g->rows, GEMM_MR) / GEMM_MR), K = g->w->K;
     size_t b_bytes = (size_t)GEMM_KC * GEMM_NR * g->ops->panel_bytes;
 
-    for (int k = 0; k < g->w->K; k += GEMM_KC) {
+    for (int k = 0; k < K; k += GEMM_KC) {
         int kc = block_depth(g, k);
+        bool last = k + kc == K;
 
         for (int j = 0; j < n; j += GEMM_NR)
             g->ops->unpack(g->w, n0 + j, k, kc, g->hf, b + j / GEMM_NR * b_bytes);
-        for (int p = 0; p < panels; p++)
+        for (int p = 0; p < panels; p++) {
+            int i0 = p * GEMM_MR;
+            float *cp = c + (size_t)i0 * g->columns;
+
             for (int j = 0; j < n; j += GEMM_NR)
-                g->ops->micro(panel_at(g, packed, p, k, kc), b + j / GEMM_NR * b_bytes, kc,
-                              c + (size_t)p * GEMM_MR * g->columns + j, g->columns, k == 0);
+                g->ops->micro(panel_at(g, packed, p, k, kc), b + j / GEMM_NR * b_bytes, kc, cp + j,
+                              g->columns, k == 0);
+            if (last)
+                finish(g, cp, i0, g->rows - i0 < GEMM_MR ? g->rows - i0 : GEMM_MR, n0, n, arg);
+        }
     }
 }
 
@@ -128,8 +136,7 @@ void gemm_run(const struct gemm *g, unsigned char *scratch, gemm_finish *finish,
         for (int block = 0; block < blocks; block++) {
             int n0 = block * g->columns, n = N - n0 < g->columns ? N - n0 : g->columns;
 
-            multiply_block(g, n0, n, scratch, (char *)space, c);
-            finish(g, c, n0, n, arg);
+            multiply_block(g, n0, n, scratch, (char *)space, c, finish, arg);
         }
     }
 }
@@ -138,10 +145,5 @@ void gemm_scale_row(const struct gemm *g, float *c, int n0, int n)
 {
     const float *bias = g->w->bias;
 
-    if (bias)
-        for (int i = 0; i < n; i++)
-            c[i] = c[i] * g->g + bias[n0 + i];
-    else
-        for (int i = 0; i < n; i++)
-            c[i] *= g->g;
+    g->d->isa->rows->scale(c, g->g, bias ? bias + n0 : NULL, n);
 }

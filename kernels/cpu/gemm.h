@@ -31,8 +31,9 @@ struct gemm {
     int rows;           /* 1 .. GEMM_ROWS */
 };
 
-/* Takes columns n0 .. n0+n-1 for all rows: row i starts at c + i * g->columns; c may be changed. */
-typedef void gemm_finish(const struct gemm *g, float *c, int n0, int n, void *arg);
+/* Takes columns n0 .. n0+n-1 of rows i0 .. i0+rows-1, a panel that the last sum has left in L1: row
+ * i0 + i starts at c + i * g->columns; c may be changed. */
+typedef void gemm_finish(const struct gemm *g, float *c, int i0, int rows, int n0, int n, void *arg);
 
 size_t gemm_scratch_bytes(int rows, int K, int threads);
 

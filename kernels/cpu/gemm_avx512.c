@@ -1,19 +1,13 @@
 /* gemm_avx512.c - matrix half of the AVX-512 variant (F, BW, VL, DQ). */
+#include "kernels/cpu/tile_avx512.h"
 #include "kernels/cpu/unpack_avx512.h"
-
-enum { VECTORS = GEMM_NR / LANES };
 
 static void micro(const void *pa, const void *pb, int kc, float *c, size_t ldc, bool first)
 {
     const float *a = pa, *b = pb;
-    __m512 acc[GEMM_MR][VECTORS];
+    tile acc;
 
-#pragma GCC unroll 16
-    for (int i = 0; i < GEMM_MR; i++) {
-        acc[i][0] = acc[i][1] = _mm512_setzero_ps();
-        _mm_prefetch((const char *)(c + i * ldc), _MM_HINT_T0);
-        _mm_prefetch((const char *)(c + i * ldc + LANES), _MM_HINT_T0);
-    }
+    clear_tile(acc, c, ldc);
     for (int k = 0; k < kc; k++, a += GEMM_MR, b += GEMM_NR) {
         __m512 b0 = _mm512_load_ps(b), b1 = _mm512_load_ps(b + LANES);
 
@@ -27,16 +21,7 @@ static void micro(const void *pa, const void *pb, int kc, float *c, size_t ldc, 
             acc[i][1] = _mm512_fmadd_ps(ai, b1, acc[i][1]);
         }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < GEMM_MR; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < VECTORS; j++) {
-            float *to = c + i * ldc + j * LANES;
-
-            if (!first)
-                acc[i][j] = _mm512_add_ps(_mm512_loadu_ps(to), acc[i][j]);
-            _mm512_storeu_ps(to, acc[i][j]);
-        }
+    store_tile(acc, c, ldc, first);
 }
 
 static void pack(const float *x, size_t ldx, int kc, void *to)
@@ -92,6 +77,7 @@ static void unpack_16bit(const struct weight *w, int n, int columns, int k0, int
         int count = kc - k < 2 * LANES ? kc - k : 2 * LANES;
         __m512i pair[LANES];
 
+        prefetch_next(data + (size_t)k * 2, row);
         load_transposed(data + (size_t)k * 2, row, columns, count * 2, pair);
         for (int i = 0; i < count; i++) {
             __m512i v = i % 2 ? _mm512_srli_epi32(pair[i / 2], 16) : pair[i / 2];
@@ -110,6 +96,7 @@ static void unpack_f32(const struct weight *w, int n, int columns, int k0, int k
         int count = kc - k < LANES ? kc - k : LANES;
         __m512i v[LANES];
 
+        prefetch_next(data + (size_t)k * 4, row);
         load_transposed(data + (size_t)k * 4, row, columns, count * 4, v);
         for (int i = 0; i < count; i++)
             _mm512_store_si512(b + (size_t)(k + i) * GEMM_NR, v[i]);

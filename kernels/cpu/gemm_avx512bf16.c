@@ -3,9 +3,8 @@
  * odd last k has a 0 beside it. All values come in as f32 that bf16 holds exactly.
  *
  * Not the bits of the other variants: sums run over pairs, and the instruction takes denormals as 0. */
+#include "kernels/cpu/tile_avx512.h"
 #include "kernels/cpu/unpack_avx512.h"
-
-enum { VECTORS = GEMM_NR / LANES };
 
 /* The bf16 values of two consecutive k, side by side. */
 static inline __m512i join_pair(__m512i even, __m512i odd)
@@ -19,14 +18,9 @@ static void micro(const void *pa, const void *pb, int kc, float *c, size_t ldc, 
 {
     const int32_t *a = pa, *b = pb;
     int pairs = (kc + 1) / 2;
-    __m512 acc[GEMM_MR][VECTORS];
+    tile acc;
 
-#pragma GCC unroll 16
-    for (int i = 0; i < GEMM_MR; i++) {
-        acc[i][0] = acc[i][1] = _mm512_setzero_ps();
-        _mm_prefetch((const char *)(c + i * ldc), _MM_HINT_T0);
-        _mm_prefetch((const char *)(c + i * ldc + LANES), _MM_HINT_T0);
-    }
+    clear_tile(acc, c, ldc);
     for (int k = 0; k < pairs; k++, a += GEMM_MR, b += GEMM_NR) {
         __m512bh b0 = (__m512bh)_mm512_load_si512(b);
         __m512bh b1 = (__m512bh)_mm512_load_si512(b + LANES);
@@ -40,16 +34,7 @@ static void micro(const void *pa, const void *pb, int kc, float *c, size_t ldc, 
             acc[i][1] = _mm512_dpbf16_ps(acc[i][1], ai, b1);
         }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < GEMM_MR; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < VECTORS; j++) {
-            float *to = c + i * ldc + j * LANES;
-
-            if (!first)
-                acc[i][j] = _mm512_add_ps(_mm512_loadu_ps(to), acc[i][j]);
-            _mm512_storeu_ps(to, acc[i][j]);
-        }
+    store_tile(acc, c, ldc, first);
 }
 
 static void pack(const float *x, size_t ldx, int kc, void *to)
@@ -102,6 +87,7 @@ static void unpack_bf16(const struct weight *w, int n, int columns, int k0, int 
         int count = kc - k < 2 * LANES ? kc - k : 2 * LANES;
         __m512i pair[LANES];
 
+        prefetch_next(data + (size_t)k * 2, row);
         load_transposed(data + (size_t)k * 2, row, columns, count * 2, pair);
         for (int i = 0; i < count; i += 2)
             _mm512_store_si512(b + (size_t)(k + i) / 2 * GEMM_NR, pair[i / 2]);

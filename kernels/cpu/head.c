@@ -33,13 +33,14 @@ size_t head_scratch_bytes(const struct work_shape *w)
     return pass_bytes(rows, w->hidden, w->vocab, w->threads);
 }
 
-static void reduce_columns(const struct gemm *g, float *c, int n0, int n, void *arg)
+static void reduce_columns(const struct gemm *g, float *c, int i0, int rows, int n0, int n,
+                           void *arg)
 {
     struct partial *p = arg;
     const struct row_ops *ops = g->d->isa->rows;
     size_t at = (size_t)n0 / GEMM_COLUMNS * HEAD_ROWS;
 
-    for (int i = 0; i < g->rows; i++, c += GEMM_COLUMNS) {
+    for (int i = i0; i < i0 + rows; i++, c += GEMM_COLUMNS) {
         int target = p->target[i] - n0;
 
         gemm_scale_row(g, c, n0, n);

@@ -9,11 +9,11 @@ size_t linear_scratch_bytes(const struct work_shape *w)
 }
 
 /* arg: y[rows][N] in dtype */
-static void store_columns(const struct gemm *g, float *c, int n0, int n, void *arg)
+static void store_columns(const struct gemm *g, float *c, int i0, int rows, int n0, int n, void *arg)
 {
     enum dtype t = g->d->dtype;
 
-    for (int i = 0; i < g->rows; i++, c += g->columns) {
+    for (int i = i0; i < i0 + rows; i++, c += g->columns) {
         char *y = (char *)arg + ((size_t)i * g->w->N + n0) * dtype_bytes(t);
 
         gemm_scale_row(g, c, n0, n);

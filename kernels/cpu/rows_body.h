@@ -120,6 +120,27 @@ static void narrow(enum dtype t, const float *x, void *y, size_t n)
     CHECK(!"a dtype");
 }
 
+static inline struct f32x16 f_scale(struct f32x16 x, struct f32x16 g, const float *bias)
+{
+    return bias ? f_add(f_mul(x, g), f_load(bias)) : f_mul(x, g);
+}
+
+static void scale(float *x, float g, const float *bias, int n)
+{
+    const struct f32x16 by = f_set(g);
+    float last[LANES] = {0};
+    int i = 0;
+
+    for (; i + LANES <= n; i += LANES)
+        f_store(x + i, f_scale(f_load(x + i), by, bias ? bias + i : NULL));
+    if (i == n)
+        return;
+    if (bias)
+        memcpy(last, bias + i, (size_t)(n - i) * sizeof *last);
+    store_part(x + i, (size_t)(n - i),
+               f_scale(load_part(x + i, (size_t)(n - i), 0), by, bias ? last : NULL));
+}
+
 static float sum_squares(const float *x, int n)
 {
     struct f32x16 sum = f_set(0);
@@ -279,7 +300,8 @@ static void column_scale(float *s, int keys, const float *inv, enum dtype t)
 
 #define ROW_OPS                                                                                    \
     {                                                                                              \
-        .widen = widen, .narrow = narrow, .sum_squares = sum_squares, .max = row_max,              \
+        .widen = widen, .narrow = narrow, .scale = scale, .sum_squares = sum_squares,              \
+        .max = row_max,                                                                            \
         .exp_sum = exp_sum, .swiglu = swiglu, .column_max = column_max,                            \
         .column_exp_sum = column_exp_sum, .column_scale = column_scale,                            \
         .quantize_hf = quantize_hf, .quantize_vllm = quantize_vllm,                                \
