@@ -130,3 +130,10 @@ uint64_t memory_limit(int ranks, int threads)
         cgroup = less(cgroup / (uint64_t)ranks, memory_resident());
     return least(cgroup, less(least(addresses, data), to_come));
 }
+
+uint64_t memory_for_files(int ranks, uint64_t planned)
+{
+    uint64_t cgroup = less(cgroup_limit(), (uint64_t)ranks * memory_resident());
+
+    return less(least(memory_free(1), cgroup), (uint64_t)ranks * planned) / 4 * 3;
+}

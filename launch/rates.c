@@ -125,10 +125,9 @@ static const struct linear *matrix_of(const struct layer *l, int i)
 }
 
 /* Matrices of one layer after another, until the time is over. */
-static enum status read_rate(const struct plan_request *q, struct device *d, double *rate,
+static enum status read_rate(const struct plan_request *q, struct shard_reader *r, double *rate,
                              struct err *e)
 {
-    struct shard_reader r = {.model = q->model, .kernels = q->kernels, .device = d};
     int n_layers = q->model->n_layers;
     uint64_t most = 0;
     double begin;
@@ -139,7 +138,7 @@ static enum status read_rate(const struct plan_request *q, struct device *d, dou
 
         most = bytes > most ? bytes : most;
     }
-    TRY(q->kernels->arena(d, most, &base, e));
+    TRY(q->kernels->arena(r->device, most, &base, e));
     if (q->kernels->arena_is_host)
         memset(base, 0, most); /* taking the memory is no part of reading */
     begin = clock_seconds();
@@ -147,15 +146,17 @@ static enum status read_rate(const struct plan_request *q, struct device *d, dou
         const struct linear *l = matrix_of(&q->model->layer[i % n_layers], i / n_layers);
         struct weight w;
 
-        TRY(shard_load_linear(&r, l, base, &w, e));
+        TRY(shard_load_linear(r, l, base, &w, e));
     }
-    *rate = (double)r.read / (clock_seconds() - begin);
+    *rate = (double)r->read / (clock_seconds() - begin);
     return OK;
 }
 
 enum status rates_measure(const struct plan_request *q, const struct plan *p, int rank,
-                          const struct device_options *o, struct plan_rates *out, struct err *e)
+                          const struct device_options *o, const struct file_reader_options *files,
+                          struct plan_rates *out, struct err *e)
 {
+    struct shard_reader r;
     struct device *d = NULL;
     struct trial t;
     enum status st;
@@ -170,7 +171,10 @@ enum status rates_measure(const struct plan_request *q, const struct plan *p, in
     if (st != OK && st != ERR_FIT)
         return st;
     TRY(q->kernels->open(o, &d, e));
-    st = read_rate(q, d, &out->read, e);
+    st = shard_reader_open(&r, q->model, q->kernels, d, files, e);
+    if (st == OK)
+        st = read_rate(q, &r, &out->read, e);
+    shard_reader_close(&r);
     q->kernels->close(d);
     return st;
 }

@@ -20,7 +20,8 @@ struct plan_rates rates_given(const struct spec_rates *spec, struct plan_rates o
  * for weights; and reading layers as they will be read. Never takes more than the rank's cap; where
  * windows are so long that not even one layer fits in that way, the request's rate stands. */
 MUST_USE enum status rates_measure(const struct plan_request *q, const struct plan *p, int rank,
-                                   const struct device_options *o, struct plan_rates *out,
-                                   struct err *e);
+                                   const struct device_options *o,
+                                   const struct file_reader_options *files,
+                                   struct plan_rates *out, struct err *e);
 
 #endif

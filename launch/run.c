@@ -167,14 +167,25 @@ static struct device_options device_options(const struct run *r)
         .local_rank = r->comm->local_rank};
 }
 
+/* The model's files stay in the page cache if it can hold the whole model beside what the ranks of
+ * this host take. */
+static struct file_reader_options file_options(const struct run *r)
+{
+    uint64_t room = memory_for_files(r->comm->local_ranks, r->plan->rank[r->comm->rank].total);
+
+    return (struct file_reader_options){.keep = checkpoint_bytes(r->model->checkpoint) <= room,
+                                        .timeout = r->comm->stall_timeout};
+}
+
 /* Measures what the spec does not give: the slowest rank's rates count. */
 static enum status share_rates(struct run *r, struct err *e)
 {
-    struct device_options options = device_options(r);
+    const struct device_options options = device_options(r);
+    const struct file_reader_options files = file_options(r);
     struct plan_rates mine, *all;
     enum status st;
 
-    st = rates_measure(&r->request, r->plan, r->comm->rank, &options, &mine, e);
+    st = rates_measure(&r->request, r->plan, r->comm->rank, &options, &files, &mine, e);
     TRY(job_agree(r->comm, st, e));
     all = calloc((size_t)r->comm->ranks, sizeof *all);
     if (!all)
@@ -331,7 +342,7 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
                               .dtype = r->choice->dtype,
                               .len_max = r->windows->len_max,
                               .vocab = r->vocab,
-                              .stall_timeout = r->comm->stall_timeout,
+                              .files = file_options(r),
                               .read_limit = r->spec->rates.throttle ? r->spec->rates.read : 0,
                               .on_load = on_load,
                               .context = context};

@@ -319,14 +319,35 @@ const char *checkpoint_name(const struct checkpoint *c)
     return c->name;
 }
 
+struct file_span checkpoint_span(const struct checkpoint *c, const struct tensor *t, uint64_t at,
+                                 uint64_t bytes, void *dst)
+{
+    CHECK(at <= t->bytes && bytes <= t->bytes - at);
+    return safetensors_span(&c->file[t->file], t->name, t->offset + at, bytes, dst);
+}
+
 enum status checkpoint_read(const struct checkpoint *c, const struct tensor *t, uint64_t at,
                             uint64_t bytes, void *dst, struct err *e)
 {
-    char what[256];
+    struct file_span span = checkpoint_span(c, t, at, bytes, dst);
 
-    CHECK(at <= t->bytes && bytes <= t->bytes - at);
-    snprintf(what, sizeof what, "'%s'", t->name);
-    return safetensors_read(&c->file[t->file], what, t->offset + at, bytes, dst, e);
+    return file_read(&span, e);
+}
+
+void checkpoint_open_direct(struct checkpoint *c)
+{
+    for (int i = 0; i < c->n_files; i++)
+        if (c->file[i].direct.fd < 0)
+            file_direct_open(c->file[i].fd, &c->file[i].direct);
+}
+
+uint64_t checkpoint_bytes(const struct checkpoint *c)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < c->n_files; i++)
+        sum += c->file[i].bytes;
+    return sum;
 }
 
 enum status checkpoint_unchanged(const struct checkpoint *c, struct err *e)

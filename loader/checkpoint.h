@@ -14,6 +14,7 @@
 
 #include <stdint.h>
 
+#include "loader/file_reader.h"
 #include "spec/err.h"
 
 enum tensor_type { /* the names of the file format */
@@ -48,9 +49,15 @@ const char *checkpoint_file(const struct checkpoint *c, int file); /* base name,
 /* "model.safetensors" or "model.safetensors.index.json": where a missing tensor is missed. */
 const char *checkpoint_name(const struct checkpoint *c);
 
-/* Reads bytes [at, at + bytes) of a tensor to dst. A short read is ERR_IO naming file and tensor. */
+/* Bytes [at, at + bytes) of a tensor are wanted at dst: for a file_reader. */
+struct file_span checkpoint_span(const struct checkpoint *c, const struct tensor *t, uint64_t at,
+                                 uint64_t bytes, void *dst);
+/* Reads them at once: for what is small. A short read is ERR_IO naming file and tensor. */
 MUST_USE enum status checkpoint_read(const struct checkpoint *c, const struct tensor *t, uint64_t at,
                                      uint64_t bytes, void *dst, struct err *e);
+/* Lets a file_reader read past the page cache, where the file system can. */
+void checkpoint_open_direct(struct checkpoint *c);
+uint64_t checkpoint_bytes(const struct checkpoint *c); /* of all files */
 /* Has any shard changed size or mtime since it was opened? ERR_IO naming it. */
 MUST_USE enum status checkpoint_unchanged(const struct checkpoint *c, struct err *e);
 

@@ -171,16 +171,16 @@ static size_t first_bad_scale(const uint8_t *scale, size_t n)
     return n;
 }
 
-enum status scales_check(const struct model *m, const struct linear *l, const uint8_t *scale,
-                         struct err *e)
+enum status scales_check(const struct model *m, const struct linear *l, uint64_t first, uint64_t n,
+                         const uint8_t *scale, struct err *e)
 {
-    size_t row = (size_t)l->K / NVFP4_GROUP, n = (size_t)l->N * row;
-    size_t at = first_bad_scale(scale, n);
+    size_t row = (size_t)l->K / NVFP4_GROUP, at = first_bad_scale(scale, n);
     uint8_t byte;
 
     if (at == n)
         return OK;
     byte = scale[at];
+    at += first;
     return fail(e, ERR_DATA,
                 "%s: '%s': row %zu, group %zu: the scale is %s (0x%02x), want a number "
                 "above 0",

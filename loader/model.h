@@ -77,8 +77,8 @@ void model_close(struct model *m);
 double rope_inv_freq(const struct rope *r, int head_dim, float *inv_freq);
 
 /* Scales read from a file: NaN, negative or zero where codes could be non-zero are errors that name
- * file, tensor and place (design N6). `scale` holds t's bytes. */
-MUST_USE enum status scales_check(const struct model *m, const struct linear *l,
-                                  const uint8_t *scale, struct err *e);
+ * file, tensor and place (design N6). `scale` holds n of l's, from the first-th on. */
+MUST_USE enum status scales_check(const struct model *m, const struct linear *l, uint64_t first,
+                                  uint64_t n, const uint8_t *scale, struct err *e);
 
 #endif

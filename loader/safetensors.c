@@ -247,29 +247,24 @@ enum status safetensors_parse(const char *text, uint64_t text_bytes, uint64_t da
     return s;
 }
 
-enum status safetensors_read(const struct safetensors *f, const char *what, uint64_t offset,
-                             uint64_t bytes, void *dst, struct err *e)
+struct file_span safetensors_span(const struct safetensors *f, const char *what, uint64_t offset,
+                                  uint64_t bytes, void *dst)
 {
-    char *to = dst;
+    return (struct file_span){.file = f->name,
+                              .what = what,
+                              .fd = f->fd,
+                              .direct = &f->direct,
+                              .at = offset,
+                              .bytes = bytes,
+                              .to = dst};
+}
 
-    while (bytes) {
-        size_t part = bytes < (1u << 30) ? (size_t)bytes : 1u << 30;
-        ssize_t n = pread(f->fd, to, part, (off_t)offset);
+static enum status read_now(const struct safetensors *f, const char *what, uint64_t offset,
+                            uint64_t bytes, void *dst, struct err *e)
+{
+    struct file_span span = safetensors_span(f, what, offset, bytes, dst);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fail(e, ERR_IO, "%s: %s: %s", f->name, what, strerror(errno));
-        if (n == 0)
-            return fail(e, ERR_IO,
-                        "%s: %s: the file ends at byte %llu, %llu more are wanted "
-                        "(cut short while in use?)",
-                        f->name, what, (unsigned long long)offset, (unsigned long long)bytes);
-        to += n;
-        offset += (uint64_t)n;
-        bytes -= (uint64_t)n;
-    }
-    return OK;
+    return file_read(&span, e);
 }
 
 static enum status open_file(const char *path, struct safetensors *f, struct err *e)
@@ -290,6 +285,7 @@ static enum status open_file(const char *path, struct safetensors *f, struct err
         return fail(e, ERR_IO, "%s: %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return fail(e, ERR_NO_INPUT, "%s: not a regular file", path);
+    (void)!fcntl(f->fd, F_SETFL, 0); /* io_uring would not wait for a read */
     f->bytes = (uint64_t)st.st_size;
     f->mtime = st.st_mtim;
     return OK;
@@ -305,7 +301,7 @@ static enum status read_header(struct safetensors *f, struct err *e)
     if (f->bytes < sizeof raw)
         return fail(e, ERR_DATA, "%s: %llu bytes are too few for a safetensors file", f->name,
                     (unsigned long long)f->bytes);
-    TRY(safetensors_read(f, "header length", 0, sizeof raw, raw, e));
+    TRY(read_now(f, "header length", 0, sizeof raw, raw, e));
     for (int i = 7; i >= 0; i--)
         n = n << 8 | raw[i];
     if (n > SAFETENSORS_HEADER_MAX)
@@ -319,7 +315,7 @@ static enum status read_header(struct safetensors *f, struct err *e)
     text = malloc(n + 1);
     if (!text)
         return fail(e, ERR_FIT, "%s: out of memory for its header", f->name);
-    s = safetensors_read(f, "header", sizeof raw, n, text, e);
+    s = read_now(f, "header", sizeof raw, n, text, e);
     if (s == OK)
         s = safetensors_parse(text, n, f->bytes - sizeof raw - n, f, e);
     free(text);
@@ -328,17 +324,18 @@ static enum status read_header(struct safetensors *f, struct err *e)
 
 enum status safetensors_open(const char *path, struct safetensors *f, struct err *e)
 {
-    *f = (struct safetensors){.fd = -1};
+    *f = (struct safetensors){.fd = -1, .direct.fd = -1};
     TRY(open_file(path, f, e));
     return read_header(f, e);
 }
 
 void safetensors_close(struct safetensors *f)
 {
+    file_direct_close(&f->direct);
     if (f->fd >= 0)
         close(f->fd);
     free(f->name);
     free(f->names);
     free(f->tensor);
-    *f = (struct safetensors){.fd = -1};
+    *f = (struct safetensors){.fd = -1, .direct.fd = -1};
 }

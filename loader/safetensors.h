@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "loader/checkpoint.h"
+#include "loader/file_reader.h"
 #include "spec/sha256.h"
 
 enum { SAFETENSORS_HEADER_MAX = 100000000 }; /* as the reference reader */
@@ -18,6 +19,7 @@ enum { SAFETENSORS_HEADER_MAX = 100000000 }; /* as the reference reader */
 struct safetensors {
     char *name; /* last part of the path */
     int fd;     /* -1: not open */
+    struct file_direct direct;
     uint64_t bytes;
     struct timespec mtime;
     char header_sha256[SHA256_HEX];
@@ -33,8 +35,8 @@ void safetensors_close(struct safetensors *f);
 MUST_USE enum status safetensors_parse(const char *text, uint64_t text_bytes, uint64_t data_bytes,
                                        struct safetensors *f, struct err *e);
 
-/* pread until all is there; `what` names it. A file that ends early is ERR_IO. */
-MUST_USE enum status safetensors_read(const struct safetensors *f, const char *what,
-                                      uint64_t offset, uint64_t bytes, void *dst, struct err *e);
+/* Bytes of the file, `what` names them. */
+struct file_span safetensors_span(const struct safetensors *f, const char *what, uint64_t offset,
+                                  uint64_t bytes, void *dst);
 
 #endif

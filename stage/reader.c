@@ -18,7 +18,7 @@ struct reader {
     pthread_cond_t changed;
     bool stop;
     int64_t read, acquired, released; /* so far; slot of read n is n % PLAN_SLOTS */
-    uint64_t bytes;
+    uint64_t before, bytes; /* that the shard had read before; that were read here */
     enum status status; /* of the reader: once not OK, it has ended */
     struct err err;
     double stall;
@@ -54,16 +54,16 @@ static void *read_ahead(void *argument)
             continue;
         }
         pthread_mutex_unlock(&r->lock);
-        st = shard_load_layer(&r->q.shard, layer, r->q.arena + r->q.plan->map.slot[slot],
+        st = shard_load_layer(r->q.shard, layer, r->q.arena + r->q.plan->map.slot[slot],
                               &r->weights[slot], &err);
         if (st != OK)
             fail_in(&err, "layer %d", layer);
         pthread_mutex_lock(&r->lock);
         if (r->q.read_limit > 0 && st == OK)
-            keep_limit(r, begin, r->q.shard.read - r->bytes);
+            keep_limit(r, begin, r->q.shard->read - r->before - r->bytes);
         r->status = st;
         r->err = err;
-        r->bytes = r->q.shard.read;
+        r->bytes = r->q.shard->read - r->before;
         if (st == OK)
             r->read++;
         pthread_cond_broadcast(&r->changed);
@@ -85,6 +85,7 @@ enum status reader_open(const struct reader_request *q, struct reader **out, str
         return fail(e, ERR_FIT, "no memory for the layer reader");
     }
     r->q = *q;
+    r->before = q->shard->read;
     r->total = q->waves * q->plan->streamed;
     for (int i = q->plan->first; i < q->plan->last; i++)
         if (plan_streams(q->plan, i))
@@ -120,16 +121,10 @@ void reader_close(struct reader *r)
 /* Until read `n` is done; holds the lock. */
 static enum status wait_for_read(struct reader *r, int64_t n, struct err *e)
 {
-    struct timespec limit = clock_after(r->q.timeout);
-    int late = 0;
-
-    while (r->read <= n && r->status == OK && late != ETIMEDOUT)
-        late = pthread_cond_timedwait(&r->changed, &r->lock, &limit);
+    while (r->read <= n && r->status == OK)
+        pthread_cond_wait(&r->changed, &r->lock);
     if (r->read > n)
         return OK;
-    if (r->status == OK)
-        return fail(e, ERR_IO, "layer %d: not read within %.0f s (is the disk still there?)",
-                    r->order[n % r->q.plan->streamed], r->q.timeout);
     *e = r->err;
     return r->status;
 }

@@ -8,7 +8,7 @@
  *         it (accepts NULL).
  * Order:  reader_acquire and reader_release in turns, by one thread; one acquire per streamed layer
  *         and wave, in order.
- * Time:   an acquire gives up after `timeout` seconds with ERR_IO naming the layer. */
+ * Time:   an acquire waits as long as bytes come; the shard's file_reader says when they do not. */
 #ifndef STAGE_READER_H
 #define STAGE_READER_H
 
@@ -18,11 +18,10 @@
 struct reader;
 
 struct reader_request {
-    struct shard_reader shard; /* model, kernels, device */
+    struct shard_reader *shard; /* the thread's own until reader_close */
     const struct plan_rank *plan;
     char *arena;
     int64_t waves;
-    double timeout;
     double read_limit; /* bytes per second; 0 = as fast as it goes */
 };
 

@@ -14,7 +14,8 @@ struct stage {
     enum dtype dtype;
     int vocab;
     char *arena;
-    uint64_t read;
+    struct shard_reader shard;
+    uint64_t read; /* resident weights */
     struct weight embed, head;
     const float *norm;
     struct layer_weights *resident;       /* [last - first]; a streamed layer's is not used */
@@ -60,31 +61,29 @@ static enum status load_rope(struct stage *s, int len, struct err *e)
 
 static enum status load_weights(struct stage *s, const struct stage_request *q, struct err *e)
 {
-    struct shard_reader reader = {
-        .model = q->model, .kernels = q->kernels, .device = q->device, .blank = q->blank};
     const struct plan_map *map = &s->plan->map;
     uint64_t at = map->layers;
 
     if (s->plan->embed)
-        TRY(shard_load_linear(&reader, &q->model->embed, s->arena + map->embed, &s->embed, e));
+        TRY(shard_load_linear(&s->shard, &q->model->embed, s->arena + map->embed, &s->embed, e));
     if (s->plan->head && s->plan->embed && map->head == map->embed)
         s->head = s->embed;
     else if (s->plan->head)
-        TRY(shard_load_linear(&reader, &q->model->head, s->arena + map->head, &s->head, e));
+        TRY(shard_load_linear(&s->shard, &q->model->head, s->arena + map->head, &s->head, e));
     if (s->plan->head)
-        TRY(shard_load_vector(&reader, q->model->norm, s->arena + map->norm, &s->norm, e));
+        TRY(shard_load_vector(&s->shard, q->model->norm, s->arena + map->norm, &s->norm, e));
     for (int i = s->plan->first; i < s->plan->last; i++) {
         struct layer_weights *to = &s->resident[i - s->plan->first];
 
         if (plan_streams(s->plan, i))
             continue;
-        if (shard_load_layer(&reader, i, s->arena + at, to, e) != OK)
+        if (shard_load_layer(&s->shard, i, s->arena + at, to, e) != OK)
             return fail_in(e, "layer %d", i);
         at += shard_layer_bytes(&q->model->layer[i]).arena;
         if (q->on_load)
-            q->on_load(q->context, reader.read, s->plan->owned - s->plan->streamed_bytes);
+            q->on_load(q->context, s->shard.read, s->plan->owned - s->plan->streamed_bytes);
     }
-    s->read = reader.read;
+    s->read = s->shard.read;
     CHECK(q->blank || s->read == s->plan->owned - s->plan->streamed_bytes);
     return OK;
 }
@@ -93,11 +92,10 @@ static enum status load_weights(struct stage *s, const struct stage_request *q, 
 static enum status start_reader(struct stage *s, const struct stage_request *q, struct err *e)
 {
     struct reader_request r = {
-        .shard = {.model = q->model, .kernels = q->kernels, .device = q->device},
+        .shard = &s->shard,
         .plan = s->plan,
         .arena = s->arena,
         .waves = (s->plan->microbatches + s->plan->wave - 1) / s->plan->wave,
-        .timeout = q->stall_timeout,
         .read_limit = q->read_limit};
 
     if (!s->plan->streamed || s->plan->microbatches == 0) /* a replica too many has nothing to do */
@@ -129,6 +127,7 @@ enum status stage_open(const struct stage_request *q, struct stage **out, struct
     *s = (struct stage){.model = q->model,
                         .k = q->kernels,
                         .device = q->device,
+                        .shard = {.model = q->model, .kernels = q->kernels, .device = q->device},
                         .plan = plan,
                         .dtype = q->dtype,
                         .vocab = q->vocab,
@@ -148,6 +147,8 @@ enum status stage_open(const struct stage_request *q, struct stage **out, struct
     }
     if (st == OK && layers > 0)
         st = load_rope(s, q->len_max - 1, e);
+    if (st == OK && !q->blank)
+        st = shard_reader_open(&s->shard, q->model, q->kernels, q->device, &q->files, e);
     if (st == OK)
         st = load_weights(s, q, e);
     if (st == OK)
@@ -165,6 +166,7 @@ void stage_close(struct stage *s)
     if (!s)
         return;
     reader_close(s->reader);
+    shard_reader_close(&s->shard);
     free(s->resident);
     free(s->flags);
     free(s);

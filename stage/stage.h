@@ -25,7 +25,7 @@ struct stage_request {
     enum dtype dtype;
     int len_max;          /* as in the plan's request */
     int vocab;            /* softmax width */
-    double stall_timeout; /* seconds to wait for a streamed layer */
+    struct file_reader_options files; /* how weights are read */
     double read_limit;    /* bytes per second that streamed layers are read at most; 0 = any */
     bool blank;           /* resident weights are not read, but zero: to see how fast they are */
     /* Called now and then while weights are read; may be NULL. */

@@ -48,7 +48,7 @@ static void check_scales(const struct model *m, const struct linear *l)
         return;
     EXPECT((scale = malloc(l->scale->bytes)));
     EXPECT(checkpoint_read(m->checkpoint, l->scale, 0, l->scale->bytes, scale, &e) == OK);
-    EXPECT(scales_check(m, l, scale, &e) == OK);
+    EXPECT(scales_check(m, l, 0, l->scale->bytes, scale, &e) == OK);
     free(scale);
 }
 

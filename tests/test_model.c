@@ -59,9 +59,9 @@ static void expect_good_scales(const struct model *m)
         scale = malloc(l->scale->bytes);
         EXPECT(scale);
         EXPECT(checkpoint_read(m->checkpoint, l->scale, 0, l->scale->bytes, scale, &e) == OK);
-        EXPECT(scales_check(m, l, scale, &e) == OK);
+        EXPECT(scales_check(m, l, 0, l->scale->bytes, scale, &e) == OK);
         scale[l->scale->bytes - 1] = 0x7f;
-        EXPECT(scales_check(m, l, scale, &e) == ERR_DATA);
+        EXPECT(scales_check(m, l, 0, l->scale->bytes, scale, &e) == ERR_DATA);
         free(scale);
     }
 }

@@ -473,12 +473,12 @@ static void check_scales(void)
     l.scale = m->layer[0].up.scale; /* for its name */
     for (size_t i = 0; i < sizeof scale; i++)
         scale[i] = (uint8_t)(1 + i % 0x7e);
-    EXPECT(scales_check(m, &l, scale, &e) == OK);
+    EXPECT(scales_check(m, &l, 0, sizeof scale, scale, &e) == OK);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         size_t at = i * 959; /* the first and the last byte, both blocks */
 
         scale[at] = bad[i].byte;
-        EXPECT(scales_check(m, &l, scale, &e) == ERR_DATA);
+        EXPECT(scales_check(m, &l, 0, sizeof scale, scale, &e) == ERR_DATA);
         snprintf(want, sizeof want,
                  "model.safetensors: 'model.layers.0.mlp.up_proj.weight_scale': "
                  "row %zu, group %zu: the scale is %s (0x%02x), want a number above 0",
