@@ -1,14 +1,15 @@
 // links: kernels_cpu peak
 /* a6_gemm_bf16, a6_gemm_f32: NVFP4 linear layers as a fraction of the peak of this machine, measured
  * in the same run: f32 FMA for float32, the faster of FMA and vdpbf16ps for bfloat16. The figure is
- * the least over the shapes; all rates are the best of many short repetitions, peak and product in
- * turn, so that both meet the same clock and the same neighbours. */
+ * the least over the shapes; all rates are the best of many repetitions of milliseconds, peak and
+ * product in turn, so that both meet the same clock and the same neighbours. */
 
 #include "spec/clock.h"
 #include "tests/bench/peak.h"
 #include "tests/cpu_case.h"
 
 enum { REPETITIONS = 12 };
+static const double round_s = 0.02; /* of the peak: as long as a product */
 
 static const struct product { int T, K, N; } products[] = {
     {512, 2048, 2048}, {512, 2048, 8192}, {2048, 2048, 2048}, {2048, 2048, 8192}};
@@ -46,7 +47,7 @@ static void measure_dtype(enum dtype t, const struct weight *w, struct peak *p,
         rate[i] = 0;
     for (int r = 0; r < REPETITIONS; r++)
         for (int i = 0; i < PRODUCTS; i++) {
-            if (!peak_raise(p, kernels_cpu.threads(d)))
+            if (!peak_raise(p, kernels_cpu.threads(d), round_s))
                 SKIP("no vector FMA on this processor");
             rate[i] = fmax(rate[i], time_product(d, &products[i], w, x, y));
         }

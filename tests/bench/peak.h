@@ -1,8 +1,9 @@
 /* peak.h - what this machine's vector units can do at most: the yardstick of the GEMM figures.
  *
  * Independent chains of multiply-adds, enough to hide their latency; nothing is read from memory.
- * One round takes milliseconds, so that it can be repeated beside what is compared with it and both
- * meet the same clock and the same neighbours. */
+ * A round takes about as long as what is compared with it and is repeated beside it, so that both meet
+ * the same clock and the same neighbours, and the best of both are rates that were held as long: a
+ * burst of a millisecond at a clock that no product can keep would be another yardstick. */
 #ifndef TESTS_BENCH_PEAK_H
 #define TESTS_BENCH_PEAK_H
 
@@ -14,7 +15,7 @@ struct peak {
     double dot; /* vdpbf16ps; 0 where the processor does not have it */
 };
 
-/* One more round. False where the processor has no vector FMA at all. */
-bool peak_raise(struct peak *best, int threads);
+/* One more round of each, of so many seconds. False where the processor has no vector FMA at all. */
+bool peak_raise(struct peak *best, int threads, double seconds);
 
 #endif
