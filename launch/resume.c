@@ -7,8 +7,9 @@
 
 #include "launch/journal.h"
 #include "launch/version.h"
+#include "spec/sha256.h"
 
-enum { SUMS_TEXT = 64, IDENTITY_TEXT = 2048 };
+enum { SUMS_TEXT = 64, IDENTITY_TEXT = 2048, SAMPLE_BYTES = 4096 };
 
 struct resume {
     struct run *run;
@@ -42,16 +43,38 @@ static enum status agree_on_sums(struct run *r, char mine[SUMS_TEXT], struct err
     return st;
 }
 
-static void write_identity(const struct run *r, const char *sums, char out[IDENTITY_TEXT])
+/* SHA-256 of some bytes from the middle of each tensor: the fingerprint knows names, shapes and
+ * sizes, which a model that was quantized anew has too. */
+static enum status sample_weights(const struct checkpoint *c, char hex[SHA256_HEX], struct err *e)
+{
+    struct sha256 *sha = sha256_begin();
+    enum status st = OK;
+
+    for (int i = 0; i < checkpoint_tensors(c) && st == OK; i++) {
+        const struct tensor *t = checkpoint_tensor(c, i);
+        uint64_t n = t->bytes < SAMPLE_BYTES ? t->bytes : SAMPLE_BYTES;
+        char bytes[SAMPLE_BYTES];
+
+        st = checkpoint_read(c, t, (t->bytes - n) / 2, n, bytes, e);
+        if (st == OK)
+            sha256_add(sha, bytes, n);
+    }
+    sha256_end(sha, hex);
+    return st;
+}
+
+static void write_identity(const struct run *r, const char *sums, const char *sample,
+                           char out[IDENTITY_TEXT])
 {
     const struct windows *w = r->windows;
     int n = snprintf(out, IDENTITY_TEXT,
-                     "version %s\nids %s\nconfig %s\nweights %s\ndtype %s\narithmetic %s\n"
+                     "version %s\nids %s\nconfig %s\nweights %s\nsample %s\ndtype %s\narithmetic %s\n"
                      "backend %s\nsums %s\nscore %s\nbos %s\neval_len %d\neval_stride %d\n"
                      "windows %lld\ncolumns %d\nsoftmax_width %d\nspec %s\n",
                      version_name(), r->corpus->ids_sha256, r->model->config_sha256,
-                     checkpoint_fingerprint(r->model->checkpoint), dtype_name(r->choice->dtype),
-                     arithmetic_name(r->choice->arithmetic), r->kernels->name, sums,
+                     checkpoint_fingerprint(r->model->checkpoint), sample,
+                     dtype_name(r->choice->dtype), arithmetic_name(r->choice->arithmetic),
+                     r->kernels->name, sums,
                      score_name(r->spec->data.score), bos_name(r->spec->data.bos), w->eval_len,
                      w->eval_stride, (long long)w->all, windows_columns(w), r->vocab,
                      r->spec->sha256);
@@ -93,7 +116,7 @@ static enum status restore(void *context, int64_t window, const double *nll, int
 static enum status open_journal(struct resume *x, const char *dir, const char *name,
                                 const char *sums, bool restart, struct err *e)
 {
-    char identity[IDENTITY_TEXT];
+    char identity[IDENTITY_TEXT], sample[SHA256_HEX];
     struct journal_request q = {.dir = dir,
                                 .name = name,
                                 .identity = identity,
@@ -102,7 +125,8 @@ static enum status open_journal(struct resume *x, const char *dir, const char *n
                                 .restore = restore,
                                 .context = x->run};
 
-    write_identity(x->run, sums, identity);
+    TRY(sample_weights(x->run->model->checkpoint, sample, e));
+    write_identity(x->run, sums, sample, identity);
     TRY(score_open(x->run->windows, &x->run->score, e));
     if (restart)
         TRY(journal_put_aside(dir, name, e));

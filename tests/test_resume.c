@@ -135,6 +135,27 @@ static pid_t pid_of(const char *out)
     return pid;
 }
 
+/* The same shapes with other numbers in them, as of a model that was quantized anew. */
+static void test_other_weights(void)
+{
+    const char *model = scratch_path("model"), *out = scratch_path("weights");
+    char set[4200];
+    struct way w = plain;
+    size_t bytes;
+
+    folder_copy(TEST_DATA "/models/llama-nvfp4", model);
+    snprintf(set, sizeof set, "--set=model_dir=%s", model);
+    w.extra = set;
+    run_close(way_expect(out, &w, 0));
+    const char *path = scratch_path("model/model.safetensors");
+    char *data = file_read(path, &bytes);
+    for (size_t i = bytes / 2; i < bytes; i++)
+        data[i] ^= 1;
+    file_write(path, data, bytes);
+    free(data);
+    expect_refused(out, &w, 73, "journal: is of another run: it has \"sample ");
+}
+
 /* Killed in the middle, with 2 ranks; meanwhile nobody else may use the folder. */
 static void test_killed(const char *want)
 {
@@ -200,6 +221,7 @@ int main(void)
     run_close(way_expect(longer, &w, 0));
     test_cut(want);
     test_refused(want);
+    test_other_weights();
     test_killed(longer);
     test_signal(longer, SIGTERM, 1);
     test_signal(longer, SIGUSR1, 2);
