@@ -2,6 +2,7 @@
  *
  * main reads the command line, starts the transport and the thread that takes signals, hands over
  * to a task, and is the one place that prints a failure and ends the job. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -102,14 +103,25 @@ static void on_end(void *context, const struct lifeline_end *end)
     end_all(a, end->code);
 }
 
+/* Is there a way to tell the other ranks, if there are any? */
+static bool has_met(const struct app *a)
+{
+    return a->comm ? a->comm->ranks == 1 || a->comm->lifeline : !comm_launched();
+}
+
 /* In the signals' thread. Rank 0 leaves what it has and ends the job; another rank gives it a
- * moment to do so, should the signal be for all of them. */
+ * moment to do so, should the signal be for all of them: as the launcher's is when a rank is gone
+ * before the ranks have met. */
 static void on_signal(const char *name, void *context)
 {
     struct app *a = context;
+    const char *when;
     char message[64];
 
     pthread_mutex_lock(&a->lock);
+    when = has_met(a) ? "" : " before the ranks had met";
+    if (*when && comm_launched_rank() != 0)
+        _exit(ERR_INTERRUPTED);
     if (a->comm && a->comm->rank != 0) {
         pause_for(moment_s);
         snprintf(message, sizeof message, "stopped by %s", name);
@@ -119,7 +131,7 @@ static void on_signal(const char *name, void *context)
         lifeline_announce(a->comm->lifeline, ERR_INTERRUPTED);
     if (a->evaluation)
         evaluate_interrupt(a->evaluation, name);
-    fprintf(stderr, "nvfp4_ppl: stopped by %s\n", name);
+    fprintf(stderr, "nvfp4_ppl: stopped by %s%s\n", name, when);
     end_all(a, ERR_INTERRUPTED);
 }
 
@@ -187,6 +199,7 @@ static enum status open_comm(struct app *a, int *argc, char ***argv, struct err 
         set_comm(a, c);
         return OK;
     }
+    signals_watch_parent(a->signals);
     TRY(startup_begin(start_note_s, start_limit_s, &limit, e));
     st = meet(a, argc, argv, e);
     startup_end(limit);
@@ -251,15 +264,41 @@ static enum status run(struct app *a, int argc, char **argv, bool *agreed, struc
     return OK;
 }
 
+/* A file that is opened where one of the standard three is closed would take its place, and what is
+ * printed would go into it. */
+static void keep_standard_files(void)
+{
+    int fd;
+
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+        ;
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
+/* What was printed is lost: a failure, unless the run's folder has it. */
+static enum status check_stdout(const struct app *a, struct err *e)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return OK;
+    if (!a->evaluation || !a->spec->out)
+        return fail(e, ERR_IO, "standard output: cannot be written");
+    fprintf(stderr, "nvfp4_ppl: warning: standard output: cannot be written; the result is in %s\n",
+            a->spec->out);
+    return OK;
+}
+
 int main(int argc, char **argv)
 {
     struct app a = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct err e = {.code = OK};
     bool agreed;
-    enum status st = run(&a, argc, argv, &agreed, &e);
+    enum status st;
 
-    if (st == OK && fflush(stdout) != 0)
-        st = fail(&e, ERR_IO, "standard output: cannot be written");
+    keep_standard_files();
+    st = run(&a, argc, argv, &agreed, &e);
+    if (st == OK)
+        st = check_stdout(&a, &e);
     pthread_mutex_lock(&a.lock); /* from here on a signal waits: the end is near and orderly */
     if (st != OK) /* what a transport meets is this rank's own, also while ranks settle something */
         report_failure(&a, agreed && st != ERR_INTERRUPTED, st, &e);

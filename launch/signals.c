@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,8 +16,15 @@ struct signals {
     void (*on_signal)(const char *name, void *context);
     void *context;
     sigset_t set;
+    pid_t parent;
     pthread_t thread;
 };
+
+/* The kernel's word that the parent is gone; also sent when only the thread that made us ends. */
+static int parent_signal(void)
+{
+    return SIGRTMIN + 5;
+}
 
 /* When the first signal came; the one thing that a signal handler needs to know. */
 static volatile sig_atomic_t first_came;
@@ -38,20 +46,24 @@ static void *signals_run(void *arg)
 {
     struct signals *s = arg;
     struct sigaction second = {.sa_handler = end_at_once, .sa_flags = SA_RESTART};
-    char name[32];
+    char name[32] = "the end of its launcher";
     int number;
 
-    if (sigwait(&s->set, &number) != 0)
-        return NULL;
+    do {
+        if (sigwait(&s->set, &number) != 0)
+            return NULL;
+    } while (number == parent_signal() && getppid() == s->parent);
     clock_gettime(CLOCK_MONOTONIC, &first_at);
     first_came = 1;
     /* From here on they interrupt this thread, and it alone. */
     for (int n = 1; n < SIGRTMIN; n++)
         if (sigismember(&s->set, n) == 1)
             sigaction(n, &second, NULL);
+    sigdelset(&s->set, parent_signal());
     pthread_sigmask(SIG_UNBLOCK, &s->set, NULL);
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL); /* only the wait may be stopped */
-    snprintf(name, sizeof name, "SIG%s", sigabbrev_np(number));
+    if (number != parent_signal())
+        snprintf(name, sizeof name, "SIG%s", sigabbrev_np(number));
     s->on_signal(name, s->context);
     return NULL;
 }
@@ -75,6 +87,8 @@ enum status signals_start(void (*on_signal)(const char *name, void *context), vo
         if (sigaction(wanted[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
             sigaddset(&s->set, wanted[i]);
     }
+    sigaddset(&s->set, parent_signal());
+    s->parent = getppid();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     pthread_sigmask(SIG_BLOCK, &s->set, NULL);
@@ -85,6 +99,12 @@ enum status signals_start(void (*on_signal)(const char *name, void *context), vo
     }
     *out = s;
     return OK;
+}
+
+void signals_watch_parent(struct signals *s)
+{
+    if (s->parent == getppid()) /* else it is gone already */
+        prctl(PR_SET_PDEATHSIG, parent_signal());
 }
 
 void signals_stop(struct signals *s)

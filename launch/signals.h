@@ -20,6 +20,9 @@ struct signals;
 /* `name`: "SIGTERM". */
 MUST_USE enum status signals_start(void (*on_signal)(const char *name, void *context),
                                    void *context, struct signals **out, struct err *e);
+/* From now on the end of the parent process counts as a signal, too, "the end of its launcher": the
+ * launcher's library ends a process without a word when the launcher was killed. */
+void signals_watch_parent(struct signals *s);
 void signals_stop(struct signals *s);
 
 #endif

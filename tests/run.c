@@ -70,19 +70,24 @@ struct args args_ppl(int np)
 {
     struct args a = args_none();
 
+    args_add_ppl(&a, np);
+    return a;
+}
+
+void args_add_ppl(struct args *a, int np)
+{
     if (np > 1) {
         /* Tests share few cores: any number of ranks, none bound to a core. -q: no word of its own
          * when a rank ends with an exit code. */
-        args_add(&a, "mpirun");
-        args_add(&a, "-q");
-        args_add(&a, "--oversubscribe");
-        args_add(&a, "--bind-to");
-        args_add(&a, "none");
-        args_add(&a, "-np");
-        args_add(&a, "%d", np);
+        args_add(a, "mpirun");
+        args_add(a, "-q");
+        args_add(a, "--oversubscribe");
+        args_add(a, "--bind-to");
+        args_add(a, "none");
+        args_add(a, "-np");
+        args_add(a, "%d", np);
     }
-    args_add(&a, "%s", PROGRAM);
-    return a;
+    args_add(a, "%s", PROGRAM);
 }
 
 void args_add_suffix(struct args *a, const char *suffix)

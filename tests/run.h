@@ -27,6 +27,7 @@ struct args {
 /* Nothing; the binary alone for np = 1, else through mpirun with np ranks on this host. */
 struct args args_none(void);
 struct args args_ppl(int np);
+void args_add_ppl(struct args *a, int np);
 void args_add(struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The program with more at the end of its name: the last word so far. */

@@ -2,7 +2,7 @@
 // timeout: 30
 /* Signals: each of the four reaches the callback by name, in a process whose other threads
  * compute; a second one ends at once with 75, the launcher's copy does not; what was ignored stays
- * ignored. */
+ * ignored; the end of the parent counts where that is asked for. */
 #include "launch/signals.h"
 #include "spec/clock.h"
 #include "tests/test.h"
@@ -42,6 +42,24 @@ static void on_signal(const char *name, void *context)
     _exit(75);
 }
 
+/* Waits for signals; writes + when it does, then what its callback has to say. */
+static __attribute__((noreturn)) void wait_for_signals(bool slow, bool launched, int fd)
+{
+    struct seen seen = {.fd = fd, .slow = slow};
+    struct signals *s;
+    pthread_t thread;
+    double sum = 0;
+    struct err e;
+
+    EXPECT(signals_start(on_signal, &seen, &s, &e) == OK);
+    if (launched)
+        signals_watch_parent(s);
+    EXPECT(pthread_create(&thread, NULL, compute, &sum) == 0);
+    EXPECT(write(fd, "+", 1) == 1);
+    nap_ms(15000);
+    _exit(1);
+}
+
 /* A process that waits for signals; *fd reads what its callback writes. */
 static pid_t start_child(bool slow, int *fd)
 {
@@ -51,19 +69,8 @@ static pid_t start_child(bool slow, int *fd)
     EXPECT(pipe(ends) == 0);
     child = fork();
     EXPECT(child >= 0);
-    if (child == 0) {
-        struct seen seen = {.fd = ends[1], .slow = slow};
-        struct signals *s;
-        pthread_t thread;
-        double sum = 0;
-        struct err e;
-
-        EXPECT(signals_start(on_signal, &seen, &s, &e) == OK);
-        EXPECT(pthread_create(&thread, NULL, compute, &sum) == 0);
-        EXPECT(write(ends[1], "+", 1) == 1); /* ready */
-        nap_ms(15000);
-        _exit(1);
-    }
+    if (child == 0)
+        wait_for_signals(slow, false, ends[1]);
     close(ends[1]);
     *fd = ends[0];
     EXPECT(read(*fd, &(char){0}, 1) == 1);
@@ -136,6 +143,40 @@ static void test_ignored(void)
     close(fd);
 }
 
+static void *fork_launched(void *fd)
+{
+    if (fork() == 0)
+        wait_for_signals(false, true, *(int *)fd);
+    return NULL;
+}
+
+/* Told when the parent ends, not when only the thread of it that forked does. */
+static void test_parent(void)
+{
+    char name[64] = "";
+    pthread_t thread;
+    int ends[2];
+    pid_t parent;
+
+    EXPECT(pipe(ends) == 0);
+    parent = fork();
+    EXPECT(parent >= 0);
+    if (parent == 0) {
+        EXPECT(pthread_create(&thread, NULL, fork_launched, &ends[1]) == 0);
+        EXPECT(pthread_join(thread, NULL) == 0);
+        nap_ms(1000);
+        EXPECT(write(ends[1], "!", 1) == 1);
+        _exit(0);
+    }
+    close(ends[1]);
+    for (size_t n = 0; n < sizeof name - 1; n++) /* until both have ended */
+        if (read(ends[0], name + n, 1) != 1)
+            break;
+    EXPECT_TEXT(name, "+!the end of its launcher");
+    EXPECT(waitpid(parent, NULL, 0) == parent);
+    close(ends[0]);
+}
+
 static void test_stop(void)
 {
     struct seen seen = {.fd = -1};
@@ -152,6 +193,7 @@ int main(void)
     test_names();
     test_second();
     test_ignored();
+    test_parent();
     test_stop();
     return 0;
 }

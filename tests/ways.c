@@ -1,5 +1,6 @@
 #include "tests/ways.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,9 +42,14 @@ static const char *ids(void)
 
 static struct args words(const char *out, const struct way *w)
 {
-    struct args a = args_ppl(w->np);
+    struct args a = args_none();
     const char *spec = scratch_path("spec.json");
 
+    if (w->shell) {
+        put(&a, "sh", "-c");
+        put(&a, w->shell, "sh");
+    }
+    args_add_ppl(&a, w->np);
     if (w->fault)
         args_add_suffix(&a, "_fault");
     file_printf(spec,
@@ -90,6 +96,35 @@ struct run *way_expect(const char *out, const struct way *w, int code)
         exit(1);
     }
     return r;
+}
+
+/* Does the process carry the mark of this test's runs in its environment? */
+static bool is_ours(const char *pid)
+{
+    const char *mark = scratch_path("mark");
+    char path[300], text[1 << 16];
+    FILE *f;
+    size_t n;
+
+    snprintf(path, sizeof path, "/proc/%s/environ", pid);
+    f = fopen(path, "r");
+    if (!f)
+        return false;
+    n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    return n > 0 && atoi(pid) != getpid() && memmem(text, n, mark, strlen(mark));
+}
+
+int way_processes(void)
+{
+    DIR *folder = opendir("/proc");
+    int n = 0;
+
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        n += entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && is_ours(entry->d_name);
+    if (folder)
+        closedir(folder);
+    return n;
 }
 
 bool way_fault_met(void)

@@ -12,6 +12,7 @@ struct way {
     const char *dtype;  /* NULL = float32 */
     const char *extra;  /* a further word of the command line, or NULL */
     const char *fault;  /* NVFP4_PPL_FAULT (tests/faults/fault.c), or NULL */
+    const char *shell;  /* how sh starts it, "exec \"$@\" >/dev/full"; NULL = as it is */
 };
 
 /* Starts it with --out `out`, a scratch_path. */
@@ -20,6 +21,8 @@ struct run *way_start(const char *out, const struct way *w);
 struct run *way_run(const char *out, const struct way *w);
 /* Runs it and expects this exit code. */
 struct run *way_expect(const char *out, const struct way *w, int code);
+/* Processes of this test's runs that are left. */
+int way_processes(void);
 /* Was the fault of the last run met? */
 bool way_fault_met(void);
 /* Lines of stderr that are the program's word about a failure. */

@@ -143,6 +143,7 @@ WRAP(int, ftruncate, (int fd, off_t n), (fd, n), EIO, -1)
 WRAP(FILE *, fopen, (const char *path, const char *mode), (path, mode), EIO, NULL)
 WRAP(FILE *, fdopen, (int fd, const char *mode), (fd, mode), ENOMEM, NULL)
 WRAP(int, fflush, (FILE * f), (f), EIO, EOF)
+WRAP(time_t, time, (time_t * t), (t), 0, 0) /* the clock jumps back to 1970 */
 WRAP(int, pthread_create,
      (pthread_t *t, const pthread_attr_t *attr, void *(*run)(void *), void *arg),
      (t, attr, run, arg), EAGAIN, EAGAIN)
