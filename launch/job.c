@@ -160,17 +160,32 @@ enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err 
     return job_share_bytes(c, mine->doc, ((size_t)head.n_docs + 1) * sizeof *mine->doc, e);
 }
 
-enum status job_share_caps(struct comm *c, const struct spec_caps *caps, uint64_t free_bytes,
-                           uint64_t limit, struct plan_cap *cap, struct err *e)
+struct plan_cap job_cap(const struct spec_caps *caps, int rank, int local_ranks,
+                        uint64_t free_bytes, bool arena_is_host)
 {
-    struct plan_cap mine = {.bytes = free_bytes};
+    uint64_t park = caps->host / (uint64_t)local_ranks;
 
-    if (c->rank < caps->n_ranks && caps->rank[c->rank] > 0)
-        mine = (struct plan_cap){.bytes = caps->rank[c->rank], .given = true};
+    if (rank < caps->n_ranks && caps->rank[rank] > 0)
+        return (struct plan_cap){.bytes = caps->rank[rank], .park = park, .given = true};
+    if (arena_is_host) { /* both come from what is free */
+        park = park < free_bytes ? park : free_bytes;
+        free_bytes -= park;
+    }
+    return (struct plan_cap){.bytes = free_bytes, .park = park};
+}
+
+enum status job_share_caps(struct comm *c, const struct spec_caps *caps, uint64_t free_bytes,
+                           uint64_t limit, bool arena_is_host, struct plan_cap *cap,
+                           struct err *e)
+{
+    struct plan_cap mine = job_cap(caps, c->rank, c->local_ranks, free_bytes, arena_is_host);
+
     if (mine.bytes > limit) {
         mine.bytes = limit;
         mine.limited = true;
     }
+    if (mine.park > limit - mine.bytes)
+        mine.park = limit - mine.bytes;
     if (c->ranks == 1) {
         cap[0] = mine;
         return OK;

@@ -44,7 +44,7 @@ static void print_row(FILE *to, const char *rank, const char *layers, int width,
 
 static void print_streaming(FILE *to, const struct plan *p, const struct plan_request *q, bool timed)
 {
-    char bytes[SIZE_TEXT];
+    char bytes[SIZE_TEXT], share[SIZE_TEXT];
     bool any = false;
 
     for (int r = 0; r < p->ranks; r++) {
@@ -56,6 +56,9 @@ static void print_streaming(FILE *to, const struct plan *p, const struct plan_re
         fprintf(to, "rank %d streams %d of %d layers (%s a wave) in waves of %d microbatch%s", r,
                 k->streamed, k->last - k->first, size_format(k->streamed_bytes, bytes), k->wave,
                 k->wave == 1 ? "" : "es");
+        if (k->parked)
+            fprintf(to, ", of which %d are parked on the host: %s of %s", k->parked,
+                    size_format(k->parked_bytes, bytes), size_format(k->cap.park, share));
         if (timed)
             fprintf(to, "; predicted %.1f s, of which %.1f s waiting for layers", k->seconds,
                     k->stall);
@@ -136,9 +139,12 @@ static enum status rank_json(const struct plan_request *q, const struct plan_ran
     cJSON_AddBoolToObject(to, "head", r->head);
     cJSON_AddNumberToObject(to, "streamed", r->streamed);
     cJSON_AddNumberToObject(to, "wave", r->wave);
+    cJSON_AddNumberToObject(to, "parked", r->parked);
     for (int i = 0; i < COLUMNS; i++)
         add_bytes(to, key[i], item[i]);
     cJSON_AddBoolToObject(to, "cap_given", r->cap.given);
+    add_bytes(to, "parked_bytes", r->parked_bytes);
+    add_bytes(to, "park_budget_bytes", r->cap.park);
     add_bytes(to, "bytes_owned", r->owned);
     add_bytes(to, "streamed_bytes", r->streamed_bytes);
     cJSON_AddNumberToObject(to, "flops", r->flops);

@@ -17,13 +17,14 @@ static const double compute_s = 0.9, read_s = 0.4; /* of measuring */
 
 struct plan_rates rates_nominal(void)
 {
-    return (struct plan_rates){.flops = 1e12, .read = 1e9};
+    return (struct plan_rates){.flops = 1e12, .read = 1e9, .park = 4e9};
 }
 
 struct plan_rates rates_given(const struct spec_rates *spec, struct plan_rates other)
 {
     return (struct plan_rates){.flops = spec->compute > 0 ? spec->compute : other.flops,
-                               .read = spec->read > 0 ? spec->read : other.read};
+                               .read = spec->read > 0 ? spec->read : other.read,
+                               .park = other.park};
 }
 
 /* A stage of one layer between two without any: its plan and what it is made of. */
@@ -124,9 +125,37 @@ static const struct linear *matrix_of(const struct layer *l, int i)
     return matrix[i];
 }
 
+/* `bytes` from the arena to the host and back, twice: the first time, everything is new. */
+static enum status park_rate(const struct plan_request *q, struct device *d, void *base,
+                             uint64_t bytes, double *rate, struct err *e)
+{
+    void *host = NULL;
+    double before = 0;
+    enum status st = OK;
+
+    if (q->kernels->pin)
+        TRY(q->kernels->pin(d, bytes, &host, e));
+    else if (!(host = malloc(bytes)))
+        return fail(e, ERR_FIT, "no memory to measure rates");
+    for (int i = 0; st == OK && i < 2; i++) {
+        before = clock_seconds();
+        st = q->kernels->download(d, host, base, bytes, e);
+        if (st == OK)
+            st = q->kernels->upload(d, base, host, bytes, e);
+        if (st == OK)
+            st = q->kernels->sync(d, e);
+    }
+    *rate = 2 * (double)bytes / (clock_seconds() - before);
+    if (q->kernels->unpin)
+        q->kernels->unpin(d, host);
+    else
+        free(host);
+    return st;
+}
+
 /* Matrices of one layer after another, until the time is over. */
-static enum status read_rate(const struct plan_request *q, struct shard_reader *r, double *rate,
-                             struct err *e)
+static enum status read_rate(const struct plan_request *q, struct shard_reader *r,
+                             struct plan_rates *out, struct err *e)
 {
     int n_layers = q->model->n_layers;
     uint64_t most = 0;
@@ -148,8 +177,8 @@ static enum status read_rate(const struct plan_request *q, struct shard_reader *
 
         TRY(shard_load_linear(r, l, base, &w, e));
     }
-    *rate = (double)r->read / (clock_seconds() - begin);
-    return OK;
+    out->read = (double)r->read / (clock_seconds() - begin);
+    return park_rate(q, r->device, base, most, &out->park, e);
 }
 
 enum status rates_measure(const struct plan_request *q, const struct plan *p, int rank,
@@ -173,7 +202,7 @@ enum status rates_measure(const struct plan_request *q, const struct plan *p, in
     TRY(q->kernels->open(o, &d, e));
     st = shard_reader_open(&r, q->model, q->kernels, d, files, e);
     if (st == OK)
-        st = read_rate(q, &r, &out->read, e);
+        st = read_rate(q, &r, out, e);
     shard_reader_close(&r);
     q->kernels->close(d);
     return st;

@@ -30,6 +30,7 @@ struct report_rank {
     int first, last;   /* layers [first, last) */
     int streamed;      /* how many of them */
     uint64_t cap_bytes, planned_bytes, peak_bytes;
+    uint64_t parked_bytes, parked_peak_bytes; /* hidden states on the host, beside these */
     uint64_t bytes_owned, bytes_read; /* of the model's files */
     struct report_seconds seconds;
     struct report_prediction predicted;

@@ -46,6 +46,8 @@ static void write_rank(struct json_writer *w, const struct report_rank *r)
     json_write_int(w, "cap_bytes", (int64_t)r->cap_bytes);
     json_write_int(w, "planned_bytes", (int64_t)r->planned_bytes);
     json_write_int(w, "peak_bytes", (int64_t)r->peak_bytes);
+    json_write_int(w, "parked_bytes", (int64_t)r->parked_bytes);
+    json_write_int(w, "parked_peak_bytes", (int64_t)r->parked_peak_bytes);
     json_write_int(w, "bytes_owned", (int64_t)r->bytes_owned);
     json_write_int(w, "bytes_read", (int64_t)r->bytes_read);
     write_seconds(w, &r->seconds);

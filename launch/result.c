@@ -13,6 +13,7 @@ static struct report_rank rank_report(const struct run *r, int i)
                               .streamed = p->streamed,
                               .cap_bytes = p->cap.bytes,
                               .planned_bytes = p->total,
+                              .parked_bytes = p->parked_bytes,
                               .bytes_owned = p->owned,
                               .predicted = {NAN, NAN}};
 
@@ -25,6 +26,7 @@ static struct report_rank rank_report(const struct run *r, int i)
     snprintf(out.device, sizeof out.device, "%.63s", r->rank[i].device);
     out.peak_bytes = r->rank[i].peak;
     out.bytes_read = r->rank[i].read;
+    out.parked_peak_bytes = r->rank[i].parked;
     out.seconds = (struct report_seconds){r->rank[i].load, r->rank[i].compute,
                                           r->rank[i].wait + r->rank[i].stall, r->rank[i].total,
                                           r->rank[i].stall};

@@ -195,6 +195,7 @@ static enum status share_rates(struct run *r, struct err *e)
     for (int i = 1; i < r->comm->ranks; i++) {
         all[0].flops = all[i].flops < all[0].flops ? all[i].flops : all[0].flops;
         all[0].read = all[i].read < all[0].read ? all[i].read : all[0].read;
+        all[0].park = all[i].park < all[0].park ? all[i].park : all[0].park;
     }
     r->request.rates = rates_given(&r->spec->rates, all[0]);
     free(all);
@@ -307,7 +308,8 @@ enum status run_plan(struct run *r, struct err *e)
     r->cap = calloc((size_t)r->comm->ranks, sizeof *r->cap);
     if (!r->cap)
         return fail(e, ERR_FIT, "no memory for the caps of %d ranks", r->comm->ranks);
-    TRY(job_share_caps(r->comm, &r->choice->caps, free_bytes, limit, r->cap, e));
+    TRY(job_share_caps(r->comm, &r->choice->caps, free_bytes, limit, r->kernels->arena_is_host,
+                       r->cap, e));
     fill_request(r, r->comm->ranks);
     TRY(job_same_request(r->comm, &r->request, e));
     return plan_with_rates(r, e);
@@ -321,12 +323,8 @@ enum status run_plan_only(struct run *r, int ranks, struct err *e)
     r->cap = calloc((size_t)ranks, sizeof *r->cap);
     if (!r->cap)
         return fail(e, ERR_FIT, "no memory for the caps of %d ranks", ranks);
-    for (int i = 0; i < ranks; i++) {
-        bool given = i < r->choice->caps.n_ranks && r->choice->caps.rank[i] > 0;
-
-        r->cap[i] = (struct plan_cap){.bytes = given ? r->choice->caps.rank[i] : free_bytes,
-                                      .given = given};
-    }
+    for (int i = 0; i < ranks; i++) /* as if all were on this host */
+        r->cap[i] = job_cap(&r->choice->caps, i, ranks, free_bytes, r->kernels->arena_is_host);
     fill_request(r, ranks);
     return plan_make(&r->request, &r->plan, e);
 }
@@ -368,14 +366,17 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
 {
     struct run_rank mine = {.fault = stage_first_fault(r->stage),
                             .read = stage_bytes_read(r->stage),
+                            .parked = stage_parked(r->stage),
                             .load = r->load_seconds,
                             .compute = times->compute,
                             .wait = times->wait,
                             .stall = stage_stall(r->stage),
                             .total = clock_seconds() - r->started};
-    uint64_t peak = memory_peak();
+    uint64_t peak = memory_peak(), before = r->resident;
 
-    mine.peak = peak > r->resident ? peak - r->resident : 0;
+    if (r->kernels->arena_is_host) /* the process has both; they are planned apart */
+        before += r->plan->rank[r->comm->rank].parked_bytes;
+    mine.peak = peak > before ? peak - before : 0;
     snprintf(mine.host, sizeof mine.host, "%s", r->comm->host);
     snprintf(mine.device, sizeof mine.device, "%s", r->kernels->describe(r->device));
     snprintf(mine.isa, sizeof mine.isa, "%s", r->kernels->isa(r->device));

@@ -26,6 +26,7 @@ struct run_rank {
     struct stage_fault fault;
     uint64_t peak;         /* bytes above what the process held before its arena */
     uint64_t read;         /* file bytes */
+    uint64_t parked;       /* most bytes of hidden states on the host; not in `peak` */
     double load, compute, wait, stall, total; /* seconds */
 };
 

@@ -140,8 +140,8 @@ enum status value_read_cap(struct reader *r, const struct source *src, const cJS
         return json_fail(src->doc, item, e, "%s: got \"%.64s\", want a rank (0 to %d) or \"cpu\"",
                          what, rank, SPEC_RANKS_MAX - 1);
     snprintf(entry, sizeof entry, "%s.%s", what, rank);
-    if (number < 0)
-        return read_cap_bytes(src, item, entry, &caps->host, e);
+    if (number < 0) /* nothing to park in is a budget, too */
+        return read_size(src, item, entry, &caps->host, e);
     if (number >= caps->n_ranks) {
         uint64_t *more = spec_alloc(r->owner, ((size_t)number + 1) * sizeof *more);
 

@@ -78,41 +78,6 @@ static enum status choose(struct plan_sizes *s, int *cut, int *microbatch, struc
     return OK;
 }
 
-/* What a stage waits for layers, played through for up to three waves: the reader fills one slot
- * while the other is computed; the very first layer is read before the run starts. */
-static double predict_stall(const struct plan_sizes *s, const struct plan_rank *r)
-{
-    double tokens = (double)s->tokens * r->wave, clock = 0, read_done = 0, stall = 0;
-    double freed[PLAN_SLOTS] = {0};
-    int64_t waves = (r->microbatches + r->wave - 1) / r->wave;
-    int played = waves < 3 ? (int)waves : 3, n = 0;
-
-    for (int wave = 0; wave < played; wave++) {
-        double before = stall;
-
-        for (int i = r->first; i < r->last; i++) {
-            double work = (s->flops[i + 1] - s->flops[i]) * tokens / s->q->rates.flops;
-
-            if (plan_streams(r, i)) {
-                double read = (double)(s->bytes[i + 1] - s->bytes[i]) / s->q->rates.read;
-                double *slot = &freed[n % PLAN_SLOTS];
-
-                read_done = n == 0 ? 0 : fmax(read_done, *slot) + read;
-                stall += fmax(read_done - clock, 0);
-                clock = fmax(clock, read_done);
-                *slot = clock + work;
-                n++;
-            }
-            clock += work;
-        }
-        if (r->head)
-            clock += s->head_flops * tokens / s->q->rates.flops;
-        if (wave == played - 1 && waves > played) /* the others are like the last one played */
-            stall += (stall - before) * (double)(waves - played);
-    }
-    return stall;
-}
-
 /* The plan itself, once the cuts are known. */
 static void fill(struct plan *p, const struct plan_sizes *s, const int *cut)
 {
@@ -131,14 +96,12 @@ static void fill(struct plan *p, const struct plan_sizes *s, const int *cut)
 
         *k = plan_lay_out(s, r, cut[i], cut[i + 1], shape);
         CHECK(k->total <= k->cap.bytes);
-        if (k->streamed) {
-            k->stall = predict_stall(s, k);
-            k->seconds = k->flops / s->q->rates.flops + k->stall;
-        }
+        CHECK(k->parked_bytes <= k->cap.park);
+        plan_predict(s, k);
         p->flops += k->flops;
-        p->seconds = fmax(p->seconds, k->seconds);
         slowest = fmax(slowest, k->flops);
     }
+    p->seconds = plan_pipeline_seconds(p);
     p->balance = p->flops / p->ranks / slowest;
 }
 

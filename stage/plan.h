@@ -14,7 +14,10 @@
  *
  * Streaming (design §7): a rank whose layers exceed its cap runs layer-major. For a wave of
  * microbatches, layer i runs over all of them while layer i+1 is read into the other of two layer
- * slots. A rank whose layers are all resident is the same with a wave of one and no slots.
+ * slots. A rank whose layers are all resident is the same with a wave of one and no slots. Between
+ * layers the hidden states of a wave lie in the arena; where larger waves take less time, some of its
+ * microbatches are parked in host memory, within the budget of their host, and pass through one
+ * buffer of the arena for each layer.
  *
  * Memory: plan_make allocates; plan_free frees (accepts NULL). */
 #ifndef STAGE_PLAN_H
@@ -38,12 +41,15 @@ struct plan_cap {
     uint64_t bytes;
     bool given;   /* by the spec; else it is what the device has free */
     bool limited; /* cut to what the process may take: a ulimit, its cgroup */
+    uint64_t park; /* beside it, host memory that hidden states may be parked in: this rank's share of
+                      its host's budget */
 };
 
 /* How fast a rank computes and reads; only their quotient decides anything. */
 struct plan_rates {
     double flops; /* per second */
     double read;  /* file bytes per second */
+    double park;  /* bytes per second between arena and host; 0 = at once */
 };
 
 struct plan_request {
@@ -88,14 +94,17 @@ struct plan_rank {
     int streamed;    /* how many of them are streamed: see plan_streams */
     int wave;        /* microbatches that a layer runs over before the next layer; 1 = resident */
     bool embed, head;
-    int n_hidden;    /* hidden-state buffers: the wave, one being received, one being sent */
+    int parked;      /* of them, those that lie on the host between layers: the last ones */
+    int n_hidden;    /* hidden-state buffers in the arena: those of the wave that stay there, one that
+                        the others pass through, one being received, one being sent */
     struct plan_cap cap;
     /* The printed items; their sum is `total`, which is never more than cap.bytes. */
     uint64_t weights, activations, scratch, scoring, comm, overhead, total;
+    uint64_t parked_bytes;   /* of host memory, never more than cap.park; not in `total` */
     uint64_t owned;          /* file bytes of its tensors */
     uint64_t streamed_bytes; /* file bytes read again for every wave */
     double flops;            /* of a whole run */
-    double seconds, stall;   /* predicted: in all, and of that waiting for layers */
+    double seconds, stall;   /* predicted: at work, and of that waiting for layers */
     struct plan_map map;
 };
 
@@ -106,7 +115,7 @@ struct plan {
     struct plan_rank *rank; /* [ranks] */
     double flops;           /* all ranks */
     double balance;         /* mean rank / slowest rank, 1 = perfectly even */
-    double seconds;         /* predicted from the rates */
+    double seconds;         /* predicted from the rates, until the last stage has finished */
 };
 
 MUST_USE enum status plan_make(const struct plan_request *q, struct plan **out, struct err *e);

@@ -51,9 +51,14 @@ enum status plan_sizes_make(const struct plan_request *q, int stages, struct pla
         plan_sizes_free(s);
         return fail(e, ERR_FIT, "no memory to plan %d layers on %d ranks", m->n_layers, q->ranks);
     }
-    for (int r = 0; r < q->ranks; r++)
-        if (r < stages || q->cap[r].bytes < s->cap[r % stages].bytes)
-            s->cap[r % stages] = q->cap[r];
+    for (int r = 0; r < q->ranks; r++) {
+        struct plan_cap *least = &s->cap[r % stages];
+        uint64_t park = r < stages || q->cap[r].park < least->park ? q->cap[r].park : least->park;
+
+        if (r < stages || q->cap[r].bytes < least->bytes)
+            *least = q->cap[r];
+        least->park = park;
+    }
     for (int i = 0; i < m->n_layers; i++) {
         s->bytes[i + 1] = s->bytes[i] + shard_layer_bytes(&m->layer[i]).arena;
         s->flops[i + 1] = s->flops[i] + plan_layer_flops(m, &m->layer[i], q->len_max - 1);
@@ -70,7 +75,7 @@ static uint64_t flags_bytes(int layers)
 /* What a stage takes with so many resident layers: the first replica scores, the others are alike. */
 static uint64_t most_of_replicas(const struct plan_sizes *s, int stage, int layers)
 {
-    const struct plan_shape resident = {0, 1, 0};
+    const struct plan_shape resident = {.wave = 1};
     uint64_t most = plan_lay_out(s, stage, 0, layers, resident).total, other = 0;
 
     if (s->replicas > 1)
@@ -143,44 +148,76 @@ static double range_seconds(const struct plan_sizes *s, int stage, int first, in
     return range_flops(s, 0, stage, first, last) / s->q->rates.flops;
 }
 
-/* With `streamed` layers streamed: the largest wave that fits, and the time that it takes. */
+/* In so many waves, with room in the arena for `room` hidden states of a wave: none of the waves much
+ * shorter than the others, and what has no room is parked. */
+static struct plan_shape waves_shape(const struct plan_sizes *s, struct plan_rank *r, int stage,
+                                     int64_t waves, int64_t room)
+{
+    int64_t microbatches = replica_microbatches(s, 0);
+    double compute = range_seconds(s, stage, r->first, r->last), read;
+
+    r->wave = (int)((microbatches + waves - 1) / waves);
+    waves = (microbatches + r->wave - 1) / r->wave;
+    r->parked = r->wave > room ? r->wave - (int)room + 1 : 0;
+    for (int i = r->first; i < r->last; i++)
+        compute += plan_park_seconds(s, r, i) * (double)waves;
+    read = (double)r->streamed_bytes * (double)waves / s->q->rates.read;
+    r->seconds = fmax(compute, read);
+    r->microbatches = microbatches;
+    return (struct plan_shape){r->streamed, r->wave, r->parked, r->seconds,
+                               r->seconds + (s->stages - 1) * plan_lag(r)};
+}
+
+/* With `streamed` layers streamed: the wave that takes the least time of those that fit. That is the
+ * largest one without parking, the largest one with it, or one just large enough to hide the reading:
+ * a pipeline fills and drains wave by wave. */
 static struct plan_shape streamed_shape(const struct plan_sizes *s, int stage, int first, int last,
                                         int streamed)
 {
-    const struct plan_rank r = {.first = first, .last = last, .streamed = streamed};
-    int64_t microbatches = replica_microbatches(s, 0), wave, waves;
-    uint64_t slot, need = s->base[stage][1] + resident_bytes(s, &r, &slot), cap;
-    double compute = range_seconds(s, stage, first, last), read;
+    struct plan_rank r = {.first = first, .last = last, .streamed = streamed};
+    int64_t microbatches = replica_microbatches(s, 0), room, most;
+    uint64_t slot, resident = resident_bytes(s, &r, &slot), cap = s->cap[stage].bytes;
+    uint64_t need = s->base[stage][1] + resident + PLAN_SLOTS * slot + flags_bytes(last - first);
+    struct plan_shape best = {streamed, 1, 0, INFINITY, INFINITY};
+    int64_t hides; /* waves, at most, that hide the reading */
 
-    need += PLAN_SLOTS * slot + flags_bytes(last - first);
-    cap = s->cap[stage].bytes;
     if (need > cap)
-        return (struct plan_shape){streamed, 1, INFINITY};
-    wave = 1 + (int64_t)((cap - need) / s->hidden);
-    if (wave > microbatches)
-        wave = microbatches;
-    waves = (microbatches + wave - 1) / wave;
-    wave = (microbatches + waves - 1) / waves; /* as many waves, none much shorter than the others */
-    read = (double)waves * (double)(s->bytes[last] - s->bytes[first] - resident_bytes(s, &r, &slot)) /
-           s->q->rates.read;
-    return (struct plan_shape){streamed, (int)wave, fmax(compute, read)};
+        return best;
+    r.streamed_bytes = s->bytes[last] - s->bytes[first] - resident;
+    room = 1 + (int64_t)((cap - need) / s->hidden);
+    most = room;
+    if (last - first > 1 && s->cap[stage].park / s->hidden > 1)
+        most += (int64_t)(s->cap[stage].park / s->hidden) - 1; /* one of the room for the way there */
+    hides = (int64_t)fmin(fmax(range_seconds(s, stage, first, last) * s->q->rates.read /
+                                   (double)r.streamed_bytes,
+                               1),
+                          (double)microbatches);
+    for (int i = 0; i < 3; i++) {
+        int64_t wave = i == 0 ? room : i == 1 ? most : (microbatches + hides - 1) / hides;
+        struct plan_shape shape;
+
+        wave = wave < most ? wave : most;
+        shape = waves_shape(s, &r, stage, (microbatches + wave - 1) / wave, room);
+        best = shape.cost < best.cost ? shape : best;
+    }
+    return best;
 }
 
 struct plan_shape plan_range_shape(const struct plan_sizes *s, int stage, int first, int last)
 {
-    struct plan_shape best = {0, 1, INFINITY};
+    struct plan_shape best = {0, 1, 0, INFINITY, INFINITY};
     int n = last - first, stride = 1 + n / 128; /* of many layers, not every number is tried */
     bool all = s->q->stream == STREAM_ALWAYS && s->streaming && n > 0;
 
     if (!all && s->base[stage][n > 0] + s->bytes[last] - s->bytes[first] + flags_bytes(n) <=
                     s->cap[stage].bytes)
-        return (struct plan_shape){0, 1, range_seconds(s, stage, first, last)};
+        return (struct plan_shape){.wave = 1, .seconds = range_seconds(s, stage, first, last)};
     if (!s->streaming || n == 0)
         return best;
     for (int k = all ? n : 1; k <= n; k = k < n && k + stride > n ? n : k + stride) {
         struct plan_shape shape = streamed_shape(s, stage, first, last, k);
 
-        if (shape.seconds < best.seconds)
+        if (shape.cost < best.cost)
             best = shape;
     }
     return best;
@@ -318,7 +355,9 @@ struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, i
                           .wave = shape.wave,
                           .embed = stage == 0,
                           .head = stage == s->stages - 1,
-                          .n_hidden = shape.wave + neighbours,
+                          .parked = shape.parked,
+                          .n_hidden = shape.wave - shape.parked + (shape.parked > 0) + neighbours,
+                          .parked_bytes = (uint64_t)shape.parked * s->hidden,
                           .cap = q->cap[rank],
                           .flops = range_flops(s, replica, stage, first, last),
                           .seconds = shape.seconds};

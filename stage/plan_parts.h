@@ -1,7 +1,8 @@
-/* plan_parts.h - inside the plan: what its three files share.
+/* plan_parts.h - inside the plan: what its files share.
  *
  *   plan_layout.c  bytes and offsets of one rank for given layers
  *   plan_split.c   which rank takes which layers
+ *   plan_time.c    how long it takes
  *   plan.c         the microbatch, the whole plan, the refusal and its advice */
 #ifndef STAGE_PLAN_PARTS_H
 #define STAGE_PLAN_PARTS_H
@@ -33,10 +34,20 @@ void plan_sizes_set(struct plan_sizes *s, int microbatch, bool streaming);
 
 /* How a rank holds a range of layers. */
 struct plan_shape {
-    int streamed, wave;
+    int streamed, wave, parked;
     double seconds; /* predicted, of the whole run; INFINITY: does not fit */
+    double cost;    /* the same with what other stages wait for its first and its last wave */
 };
 struct plan_shape plan_range_shape(const struct plan_sizes *s, int stage, int first, int last);
+
+/* Seconds that the parked hidden states of a wave take on their way to layer i and from it. */
+double plan_park_seconds(const struct plan_sizes *s, const struct plan_rank *r, int i);
+/* Fills in seconds and stall of a rank. */
+void plan_predict(const struct plan_sizes *s, struct plan_rank *r);
+/* From the arrival of a wave until its first microbatch leaves. */
+double plan_lag(const struct plan_rank *r);
+/* Seconds until the last stage of the first replica, which has the most to do, has finished. */
+double plan_pipeline_seconds(const struct plan *p);
 
 /* Everything of one rank that holds layers [first, last) in that shape. */
 struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, int last,

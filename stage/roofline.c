@@ -22,7 +22,8 @@ const char *roofline_step_name(enum roofline_step s)
 struct plan_rates roofline_rates(const struct roofline_device *d)
 {
     return (struct plan_rates){.flops = d->fp4 > 0 ? d->fp4 : d->matrix,
-                               .read = d->host > 0 ? fmin(d->host, d->disk) : d->disk};
+                               .read = d->host > 0 ? fmin(d->host, d->disk) : d->disk,
+                               .park = d->host > 0 ? d->host : d->memory / 2};
 }
 
 /* The device as the plan reckons with it: the reverse of roofline_rates. */

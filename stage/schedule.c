@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "spec/clock.h"
 #include "stage/microbatch.h"
@@ -27,7 +28,11 @@ struct pipeline {
     const struct plan_rank *me;
     struct microbatches *of;
     double *nll[2];       /* [T] each: last stage, being sent and being made */
-    struct comm_ticket *receive, *send; /* [n_hidden] */
+    struct comm_ticket *receive, *send; /* [n_hidden] by buffer */
+    int *buffer;         /* [wave + n_hidden] of microbatch k mod that; PARKED: on the host */
+    int *unused, n_unused; /* [n_hidden] buffers, the longest unused first; some are still sent from */
+    int sent[TRANSFERS_AHEAD]; /* buffers of the last microbatches that left */
+    bool passing;        /* a parked microbatch has a buffer now */
     struct comm_ticket nll_ticket[2];
     struct inbox *inbox;  /* [n_inbox] rank 0: of the replicas whose last stage is another rank */
     int n_inbox, n_receiving, turn; /* how many receive now; which is first to be looked at */
@@ -66,29 +71,76 @@ static enum status wait_for(struct pipeline *p, struct comm_ticket *t, const cha
     return st;
 }
 
-static int slot_of(const struct pipeline *p, int64_t microbatch)
+enum { PARKED = -1 };
+
+static int *buffer_of(const struct pipeline *p, int64_t k)
 {
-    return (int)(microbatch % p->me->n_hidden);
+    return &p->buffer[k % (p->me->wave + p->me->n_hidden)];
 }
 
-/* Starts every receive whose buffer is free: what was in it before has been sent on. `done` is the
- * first microbatch whose buffer is still in use. */
-static enum status start_receives(struct pipeline *p, int64_t done, struct err *e)
+/* Place on the host of a microbatch of the wave that begins at `from`; negative: it stays in the
+ * arena. */
+static int place_of(const struct pipeline *p, int64_t from, int64_t k)
+{
+    return (int)(k - from) - (p->me->wave - p->me->parked);
+}
+
+/* Gives microbatch k the buffer that is unused for longest, which nothing is sent from any more. */
+static void give_buffer(struct pipeline *p, int64_t k)
+{
+    CHECK(p->n_unused > 0);
+    *buffer_of(p, k) = p->unused[0];
+    p->n_unused--;
+    memmove(p->unused, p->unused + 1, (size_t)p->n_unused * sizeof *p->unused);
+}
+
+static enum status take_buffer(struct pipeline *p, int64_t k, struct err *e)
+{
+    CHECK(p->n_unused > 0);
+    TRY(wait_for(p, &p->send[p->unused[0]], "hand-over of an earlier one", mine(p, k), e));
+    give_buffer(p, k);
+    return OK;
+}
+
+static void return_buffer(struct pipeline *p, int64_t k)
+{
+    p->unused[p->n_unused++] = *buffer_of(p, k);
+    *buffer_of(p, k) = PARKED;
+}
+
+/* May a microbatch be received now? One buffer is kept for parked ones to pass through. */
+static bool may_receive(const struct pipeline *p)
+{
+    bool keep = p->me->parked > 0 && !p->passing;
+
+    return !p->me->embed && p->receiving < p->me->microbatches && p->n_unused > keep &&
+           p->receiving < p->entered + TRANSFERS_AHEAD;
+}
+
+static enum status receive(struct pipeline *p, struct err *e)
+{
+    struct comm *c = p->q->comm;
+    int buffer = *buffer_of(p, p->receiving);
+
+    TRY(c->ops->recv(c, c->rank - 1, COMM_HIDDEN, stage_hidden(p->q->stage, buffer),
+                     hidden_bytes(p, p->receiving), &p->receive[buffer], e));
+    p->receiving++;
+    return OK;
+}
+
+/* Starts every receive that there is a buffer for: what was in it before has been sent on. */
+static enum status start_receives(struct pipeline *p, struct err *e)
 {
     struct comm *c = p->q->comm;
 
-    while (!p->me->embed && p->receiving < p->me->microbatches &&
-           p->receiving < done + p->me->n_hidden &&
-           p->receiving < p->entered + TRANSFERS_AHEAD) {
-        int slot = slot_of(p, p->receiving);
+    while (may_receive(p)) {
         bool sent;
 
-        TRY(c->ops->test(c, &p->send[slot], &sent, e));
+        TRY(c->ops->test(c, &p->send[p->unused[0]], &sent, e));
         if (!sent)
             return OK;
-        TRY(c->ops->recv(c, c->rank - 1, COMM_HIDDEN, stage_hidden(p->q->stage, slot),
-                         hidden_bytes(p, p->receiving), &p->receive[slot], e));
-        p->receiving++;
+        give_buffer(p, p->receiving);
+        TRY(receive(p, e));
     }
     return OK;
 }
@@ -174,7 +226,7 @@ static enum status finish(struct pipeline *p, int64_t microbatch, struct err *e)
 
     TRY(wait_for(p, &p->nll_ticket[i], "nll", mine(p, microbatch - 2), e));
     before = clock_seconds();
-    TRY(stage_head(p->q->stage, slot_of(p, microbatch), p->of->row, p->of->target, rows, p->nll[i],
+    TRY(stage_head(p->q->stage, *buffer_of(p, microbatch), p->of->row, p->of->target, rows, p->nll[i],
                    e));
     p->times.compute += clock_seconds() - before;
     if (c->rank == 0) {
@@ -198,55 +250,84 @@ static enum status begin(struct pipeline *p, int64_t microbatch, struct err *e)
 /* Hidden states of a microbatch come in: from the embedding or from the rank before. */
 static enum status enter(struct pipeline *p, int64_t microbatch, struct err *e)
 {
-    int slot = slot_of(p, microbatch);
-
     if (!p->me->embed) {
-        while (p->receiving <= microbatch) { /* only its buffer can hold it up */
-            int64_t before = microbatch - p->me->n_hidden;
-
-            TRY(wait_for(p, &p->send[slot], "hand-over", mine(p, before), e));
-            TRY(start_receives(p, microbatch, e));
+        if (p->receiving == microbatch) { /* only a buffer can have held it up */
+            TRY(take_buffer(p, microbatch, e));
+            TRY(receive(p, e));
         }
         p->entered++;
-        return wait_for(p, &p->receive[slot], "hidden states", mine(p, microbatch), e);
+        return wait_for(p, &p->receive[*buffer_of(p, microbatch)], "hidden states",
+                        mine(p, microbatch), e);
     }
-    TRY(wait_for(p, &p->send[slot], "hand-over", mine(p, microbatch - p->me->n_hidden), e));
+    TRY(take_buffer(p, microbatch, e));
     TRY(begin(p, microbatch, e));
     microbatch_ids(p->of, mine(p, microbatch));
-    return stage_embed(p->q->stage, slot, p->of->ids, e);
+    return stage_embed(p->q->stage, *buffer_of(p, microbatch), p->of->ids, e);
 }
 
 /* They leave: to the head or to the rank after. */
 static enum status leave(struct pipeline *p, int64_t microbatch, struct err *e)
 {
     struct comm *c = p->q->comm;
-    int slot = slot_of(p, microbatch);
+    int *oldest = &p->sent[microbatch % TRANSFERS_AHEAD], buffer = *buffer_of(p, microbatch);
 
     if (p->me->head) {
         TRY(begin(p, microbatch, e));
-        return finish(p, microbatch, e);
+        TRY(finish(p, microbatch, e));
+    } else {
+        if (microbatch >= TRANSFERS_AHEAD)
+            TRY(wait_for(p, &p->send[*oldest], "hand-over", mine(p, microbatch - TRANSFERS_AHEAD),
+                         e));
+        *oldest = buffer;
+        TRY(c->ops->send(c, c->rank + 1, COMM_HIDDEN, stage_hidden(p->q->stage, buffer),
+                         hidden_bytes(p, microbatch), &p->send[buffer], e));
     }
-    if (microbatch >= TRANSFERS_AHEAD && p->me->n_hidden > TRANSFERS_AHEAD)
-        TRY(wait_for(p, &p->send[slot_of(p, microbatch - TRANSFERS_AHEAD)], "hand-over",
-                     mine(p, microbatch - TRANSFERS_AHEAD), e));
-    return c->ops->send(c, c->rank + 1, COMM_HIDDEN, stage_hidden(p->q->stage, slot),
-                        hidden_bytes(p, microbatch), &p->send[slot], e);
+    return_buffer(p, microbatch);
+    return OK;
 }
 
 /* What else moves while a rank computes: receives for free buffers, nll that has come in. */
-static enum status keep_moving(struct pipeline *p, int64_t in_use, struct err *e)
+static enum status keep_moving(struct pipeline *p, struct err *e)
 {
-    TRY(start_receives(p, in_use, e));
+    TRY(start_receives(p, e));
     return collect(p, e);
 }
 
-static enum status compute(struct pipeline *p, int layer, int64_t microbatch, struct err *e)
+/* The current microbatch through a layer; with a place it comes from the host, unless it has just
+ * entered. */
+static enum status compute(struct pipeline *p, int layer, int64_t microbatch, int place,
+                           struct err *e)
 {
     double before = clock_seconds();
+    struct stage *s = p->q->stage;
 
     TRY(begin(p, microbatch, e));
-    TRY(stage_layer(p->q->stage, layer, slot_of(p, microbatch), e));
+    if (place >= 0 && layer > p->me->first)
+        TRY(stage_fetch(s, *buffer_of(p, microbatch), place, e));
+    TRY(stage_layer(s, layer, *buffer_of(p, microbatch), e));
+    if (place >= 0 && layer < p->me->last - 1)
+        TRY(stage_park(s, *buffer_of(p, microbatch), place, e));
     p->times.compute += clock_seconds() - before;
+    return OK;
+}
+
+/* One microbatch of the wave that begins at `from` through one layer. */
+static enum status run_layer(struct pipeline *p, int layer, int64_t from, int64_t k, struct err *e)
+{
+    int place = place_of(p, from, k);
+
+    if (layer == p->me->first)
+        TRY(enter(p, k, e));
+    else if (place >= 0)
+        TRY(take_buffer(p, k, e));
+    p->passing = place >= 0;
+    TRY(keep_moving(p, e));
+    TRY(compute(p, layer, k, place, e));
+    if (layer == p->me->last - 1)
+        TRY(leave(p, k, e));
+    else if (place >= 0)
+        return_buffer(p, k);
+    p->passing = false;
     return OK;
 }
 
@@ -258,19 +339,13 @@ static enum status run_wave(struct pipeline *p, int64_t from, int64_t to, struct
 
     for (int layer = me->first; layer < me->last; layer++) {
         TRY(stage_acquire(p->q->stage, layer, e));
-        for (int64_t k = from; k < to; k++) {
-            if (layer == me->first)
-                TRY(enter(p, k, e));
-            TRY(keep_moving(p, layer == me->last - 1 ? k : from, e));
-            TRY(compute(p, layer, k, e));
-            if (layer == me->last - 1)
-                TRY(leave(p, k, e));
-        }
+        for (int64_t k = from; k < to; k++)
+            TRY(run_layer(p, layer, from, k, e));
         stage_release(p->q->stage, layer);
     }
     for (int64_t k = from; k < to && me->first == me->last; k++) { /* a rank without layers */
         TRY(enter(p, k, e));
-        TRY(keep_moving(p, k, e));
+        TRY(keep_moving(p, e));
         TRY(leave(p, k, e));
     }
     return OK;
@@ -297,6 +372,8 @@ static void pipeline_close(struct pipeline *p)
     free(p->nll[1]);
     free(p->receive);
     free(p->send);
+    free(p->buffer);
+    free(p->unused);
     for (int i = 0; p->inbox && i < p->n_inbox; i++)
         free(p->inbox[i].nll);
     free(p->inbox);
@@ -331,8 +408,13 @@ static enum status pipeline_open(struct pipeline *p, struct err *e)
     p->nll[1] = malloc(T * sizeof *p->nll[1]);
     p->receive = calloc(slots, sizeof *p->receive);
     p->send = calloc(slots, sizeof *p->send);
-    if (!p->nll[0] || !p->nll[1] || !p->receive || !p->send || !open_inboxes(p))
+    p->buffer = calloc((size_t)p->me->wave + slots, sizeof *p->buffer);
+    p->unused = calloc(slots, sizeof *p->unused);
+    if (!p->nll[0] || !p->nll[1] || !p->receive || !p->send || !p->buffer || !p->unused ||
+        !open_inboxes(p))
         return fail(e, ERR_FIT, "no memory for the nll of %zu tokens", T);
+    for (p->n_unused = 0; p->n_unused < p->me->n_hidden; p->n_unused++)
+        p->unused[p->n_unused] = p->n_unused;
     return OK;
 }
 

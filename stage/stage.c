@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "stage/reader.h"
 
@@ -14,6 +15,8 @@ struct stage {
     enum dtype dtype;
     int vocab;
     char *arena;
+    char *host; /* [parked] hidden states */
+    int places; /* of these, that were used */
     struct shard_reader shard;
     uint64_t read; /* resident weights */
     struct weight embed, head;
@@ -114,6 +117,33 @@ static void take_now(struct stage *s, bool blank)
         memset(s->arena + from, 0, s->plan->map.bytes - from);
 }
 
+/* Host memory for parked hidden states: pinned where the arena is a device's, else the kernel's own
+ * pages, so that the process grows by what was planned. */
+static enum status take_host(struct stage *s, struct err *e)
+{
+    size_t bytes = s->plan->parked_bytes;
+    void *host = NULL;
+
+    if (bytes == 0)
+        return OK;
+    if (s->k->pin)
+        TRY(s->k->pin(s->device, bytes, &host, e));
+    else
+        host = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (host == MAP_FAILED)
+        return fail(e, ERR_FIT, "no memory to park %zu bytes of hidden states", bytes);
+    s->host = memset(host, 0, bytes); /* taken at once, as the arena is */
+    return OK;
+}
+
+static void give_host(struct stage *s)
+{
+    if (s->k->unpin)
+        s->k->unpin(s->device, s->host);
+    else if (s->host)
+        munmap(s->host, s->plan->parked_bytes);
+}
+
 enum status stage_open(const struct stage_request *q, struct stage **out, struct err *e)
 {
     struct stage *s = calloc(1, sizeof *s);
@@ -145,6 +175,8 @@ enum status stage_open(const struct stage_request *q, struct stage **out, struct
         st = s->k->upload(s->device, s->arena + plan->map.flags, s->flags,
                           (layers + 1) * sizeof *s->flags, e);
     }
+    if (st == OK)
+        st = take_host(s, e);
     if (st == OK && layers > 0)
         st = load_rope(s, q->len_max - 1, e);
     if (st == OK && !q->blank)
@@ -167,6 +199,7 @@ void stage_close(struct stage *s)
         return;
     reader_close(s->reader);
     shard_reader_close(&s->shard);
+    give_host(s);
     free(s->resident);
     free(s->flags);
     free(s);
@@ -181,6 +214,11 @@ void *stage_hidden(const struct stage *s, int slot)
 uint64_t stage_bytes_read(const struct stage *s)
 {
     return s->read + (s->reader ? reader_bytes(s->reader) : 0);
+}
+
+uint64_t stage_parked(const struct stage *s)
+{
+    return (uint64_t)s->places * s->plan->map.hidden_bytes;
 }
 
 double stage_stall(const struct stage *s)
@@ -316,6 +354,28 @@ enum status stage_layer(struct stage *s, int layer, int slot, struct err *e)
         check_hidden(s, slot, layer - s->plan->first + 1, e) != OK)
         return fail_in(e, "layer %d", layer);
     return OK;
+}
+
+static size_t batch_bytes(const struct stage *s)
+{
+    return (size_t)s->batch.tokens * (size_t)s->model->hidden * dtype_bytes(s->dtype);
+}
+
+static char *parked_at(const struct stage *s, int place)
+{
+    CHECK(place >= 0 && place < s->plan->parked);
+    return s->host + (uint64_t)place * s->plan->map.hidden_bytes;
+}
+
+enum status stage_park(struct stage *s, int slot, int place, struct err *e)
+{
+    s->places = place >= s->places ? place + 1 : s->places;
+    return s->k->download(s->device, parked_at(s, place), stage_hidden(s, slot), batch_bytes(s), e);
+}
+
+enum status stage_fetch(struct stage *s, int slot, int place, struct err *e)
+{
+    return s->k->upload(s->device, stage_hidden(s, slot), parked_at(s, place), batch_bytes(s), e);
 }
 
 enum status stage_head(struct stage *s, int slot, const int32_t *row, const int32_t *target,

@@ -1,8 +1,8 @@
 /* stage.h - the part of the model that one rank owns, at work on one microbatch at a time.
  *
- * Memory: stage_open takes the rank's one arena, at its planned size, and reads the resident weights
- *         into it; nothing is allocated afterwards. stage_close frees (accepts NULL); the device
- *         stays the caller's.
+ * Memory: stage_open takes the rank's one arena and its host memory for parked hidden states, at their
+ *         planned sizes, and reads the resident weights into the arena; nothing is allocated
+ *         afterwards. stage_close frees (accepts NULL); the device stays the caller's.
  * Order:  stage_open. Per wave: stage_embed for its microbatches (first rank); then for each layer
  *         stage_acquire, stage_layer for its microbatches, stage_release; stage_head for its
  *         microbatches (last rank). stage_begin names the microbatch before each of these. */
@@ -45,6 +45,7 @@ void stage_close(struct stage *s);
 /* Hidden-state buffer `slot` (arena), dtype [T][H]; transports read and write it. */
 void *stage_hidden(const struct stage *s, int slot);
 uint64_t stage_bytes_read(const struct stage *s);
+uint64_t stage_parked(const struct stage *s); /* most bytes of host memory used for hidden states */
 double stage_stall(const struct stage *s); /* seconds waited for streamed layers */
 struct stage_fault stage_first_fault(const struct stage *s);
 
@@ -59,6 +60,10 @@ MUST_USE enum status stage_acquire(struct stage *s, int layer, struct err *e);
 void stage_release(struct stage *s, int layer);
 /* hidden[slot] through the acquired layer. Returns when the result is there. */
 MUST_USE enum status stage_layer(struct stage *s, int layer, int slot, struct err *e);
+/* Hidden states of the current microbatch from buffer `slot` to host memory, and back: `place` is less
+ * than the plan's `parked`. */
+MUST_USE enum status stage_park(struct stage *s, int slot, int place, struct err *e);
+MUST_USE enum status stage_fetch(struct stage *s, int slot, int place, struct err *e);
 /* nll[i] (host) of target[i] predicted from token row[i] (host), i < rows. */
 MUST_USE enum status stage_head(struct stage *s, int slot, const int32_t *row,
                                 const int32_t *target, int rows, double *nll, struct err *e);

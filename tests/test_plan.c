@@ -54,7 +54,10 @@ static void check_plan(const struct plan *p, const struct plan_request *q)
         EXPECT(k->map.bytes <= k->total && k->map.scratch + k->map.scratch_bytes <= k->map.bytes);
         EXPECT(k->streamed >= 0 && k->streamed <= k->last - k->first && k->wave >= 1);
         EXPECT(k->streamed > 0 || k->wave == 1);
-        EXPECT(k->n_hidden == k->wave + (k->stage > 0) + (k->stage < p->stages - 1));
+        EXPECT(k->parked >= 0 && k->parked <= k->wave && (k->parked == 0 || k->streamed > 0));
+        EXPECT(k->parked_bytes == (uint64_t)k->parked * k->map.hidden_bytes);
+        EXPECT(k->parked_bytes <= q->cap[r].park);
+        EXPECT(k->n_hidden == k->wave - k->parked + (k->parked > 0) + (k->stage > 0) + (k->stage < p->stages - 1));
         if (q->stream == STREAM_NEVER)
             EXPECT(k->streamed == 0);
         if (q->stream == STREAM_ALWAYS)
@@ -79,6 +82,7 @@ static void check_plan(const struct plan *p, const struct plan_request *q)
 static void random_request(struct plan_request *q, struct model *m, struct plan_cap *cap)
 {
     int ranks = pick(1, RANKS_MAX), each = pick(0, 2);
+    uint64_t budget = (uint64_t)(pick(0, 2) ? pick(0, 4000) : 0) << 20; /* of the one host */
 
     *q = (struct plan_request){.model = m,
                                .kernels = &fake,
@@ -88,7 +92,8 @@ static void random_request(struct plan_request *q, struct model *m, struct plan_
                                .len_max = pick(2, 4096),
                                .microbatch = pick(0, 3) ? 0 : pick(1, 8),
                                .stream = pick(0, 2),
-                               .rates = {1e9 * pick(1, 1000), 1e6 * pick(1, 10000)},
+                               .rates = {1e9 * pick(1, 1000), 1e5 * (1 << pick(0, 16)),
+                                         1e8 * pick(0, 100)},
                                .ranks = ranks,
                                .stages = pick(0, 2) ? 0 : ranks / pick(1, ranks),
                                .cap = cap};
@@ -96,7 +101,9 @@ static void random_request(struct plan_request *q, struct model *m, struct plan_
         q->stages = ranks;
     q->eval_len = q->len_max;
     for (int r = 0; r < ranks; r++) /* from hopeless to roomy */
-        cap[r] = (struct plan_cap){.bytes = (uint64_t)pick(1, each ? 400 : 4000) << 20, .given = true};
+        cap[r] = (struct plan_cap){.bytes = (uint64_t)pick(1, each ? 400 : 4000) << 20,
+                                   .given = true,
+                                   .park = budget / (uint64_t)ranks};
 }
 
 /* Follows "a cap of N MiB" and "eval_len N", each by itself. */
@@ -135,9 +142,36 @@ static void follow_advice(const struct plan_request *q, const struct err *refusa
     plan_free(p);
 }
 
+static bool parks(const struct plan *p)
+{
+    for (int r = 0; r < p->ranks; r++)
+        if (p->rank[r].parked)
+            return true;
+    return false;
+}
+
+/* Parking takes less time than doing without, with as many stages; nothing fits because of it. */
+static void check_budget(const struct plan *p, const struct plan_request *q)
+{
+    struct plan_request poor = *q;
+    struct plan_cap cap[RANKS_MAX];
+    struct plan *without = NULL;
+    struct err e;
+
+    for (int r = 0; r < q->ranks; r++) {
+        cap[r] = q->cap[r];
+        cap[r].park = 0;
+    }
+    poor.cap = cap;
+    EXPECT(plan_make(&poor, &without, &e) == OK);
+    check_plan(without, &poor);
+    EXPECT(p->stages != without->stages || p->seconds <= 1.01 * without->seconds);
+    plan_free(without);
+}
+
 static void random_plans(void)
 {
-    int held = 0, refused = 0;
+    int held = 0, refused = 0, parked = 0;
 
     for (int i = 0; i < 1000; i++) {
         struct model *m = fake_model(pick(1, 40), 16 * pick(1, 64), 16 * pick(1, 128), pick(1, 8),
@@ -151,6 +185,10 @@ static void random_plans(void)
         if (plan_make(&q, &p, &e) == OK) {
             held++;
             check_plan(p, &q);
+            if (parks(p)) {
+                parked++;
+                check_budget(p, &q);
+            }
             plan_free(p);
         } else {
             refused++;
@@ -159,8 +197,8 @@ static void random_plans(void)
         }
         fake_model_free(m);
     }
-    printf("%d held, %d refused\n", held, refused);
-    EXPECT(held > 200 && refused > 200); /* both sides were really tried */
+    printf("%d held, %d of them with parked states, %d refused\n", held, parked, refused);
+    EXPECT(held > 200 && refused > 200 && parked > 20); /* all were really tried */
 }
 
 static double slowest(const struct plan *p)
@@ -180,7 +218,7 @@ static void split_is_best(void)
     struct plan_cap cap[3] = {{.bytes = 40 << 20}, {.bytes = 60 << 20}, {.bytes = 1 << 30}};
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
                              .len_max = 257, .eval_len = 257, .ranks = 3, .stages = 3, .cap = cap,
-                             .rates = {1e9, 1e9}, .stream = STREAM_NEVER};
+                             .rates = {.flops = 1e9, .read = 1e9}, .stream = STREAM_NEVER};
     struct plan *best = NULL;
     struct err e;
     int tried = 0;
@@ -213,7 +251,7 @@ static void by_hand_is_checked(void)
     int short_of[3] = {1, 2, 1}; /* of two stages, 3 layers */
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 1, .len_max = 9,
                              .eval_len = 9, .ranks = 2, .cap = cap, .n_by_hand = 2,
-                             .by_hand = short_of, .rates = {1e9, 1e9}};
+                             .by_hand = short_of, .rates = {.flops = 1e9, .read = 1e9}};
     struct plan *p = NULL;
     struct err e;
 
@@ -266,7 +304,7 @@ static void fewest_stages(void)
     q.windows = 64;
     q.stream = STREAM_ALWAYS; /* a slow disk: the fewer layers a rank reads, the sooner it is done */
     EXPECT(stages_under(&q, cap, all / 2) == 12);
-    q.rates = (struct plan_rates){1e6, 1e12}; /* a fast one: no rank waits */
+    q.rates = (struct plan_rates){.flops = 1e6, .read = 1e12}; /* a fast one: no rank waits */
     EXPECT(stages_under(&q, cap, all / 2) == 1);
     fake_model_free(m);
 }
