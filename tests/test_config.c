@@ -103,6 +103,36 @@ static void test_shapes(void)
     }
 }
 
+/* What transformers 4 writes when it writes every field, and what others add: none of it changes a
+ * log-probability. */
+static void test_harmless(void)
+{
+    static const char more[] =
+        ",\"_name_or_path\":\"x\",\"add_cross_attention\":false,\"attention_dropout\":0.0,"
+        "\"bad_words_ids\":null,\"chunk_size_feed_forward\":0,\"diversity_penalty\":0.0,"
+        "\"do_sample\":false,\"early_stopping\":false,\"encoder_no_repeat_ngram_size\":0,"
+        "\"id2label\":{\"0\":\"LABEL_0\"},\"initializer_range\":0.02,\"is_decoder\":false,"
+        "\"label2id\":{\"LABEL_0\":0},\"length_penalty\":1.0,\"max_length\":20,\"min_length\":0,"
+        "\"no_repeat_ngram_size\":0,\"num_beam_groups\":1,\"num_beams\":1,"
+        "\"num_return_sequences\":1,\"output_scores\":false,\"pruned_heads\":{},\"prefix\":\"\","
+        "\"repetition_penalty\":1.0,\"return_dict\":true,\"suppress_tokens\":[1],"
+        "\"temperature\":1.0,\"tf_legacy_loss\":false,\"top_k\":50,\"top_p\":1.0,"
+        "\"typical_p\":1.0,\"use_cache\":true,\"_flash_attn_2_enabled\":true,"
+        "\"is_llama_config\":true,\"max_sequence_length\":2048,"
+        "\"rope_interleaved\":false,\"transformers.js_config\":{\"dtype\":\"q4\"},"
+        "\"keys_to_ignore_at_inference\":[\"past_key_values\"],\"unsloth_fixed\":true}";
+    static const char *const start[] = {LLAMA, MISTRAL, QWEN2, QWEN3};
+    char text[4096];
+    struct model m;
+    struct config c;
+
+    for (size_t i = 0; i < sizeof start / sizeof start[0]; i++) {
+        snprintf(text, sizeof text, "%s%s", start[i], more);
+        parse(text, &m, &c);
+        done(&m, &c);
+    }
+}
+
 int main(void)
 {
     struct model m;
@@ -110,6 +140,7 @@ int main(void)
 
     test_windows();
     test_shapes();
+    test_harmless();
     parse(LLAMA ",\"tie_word_embeddings\":true,\"bos_token_id\":3,\"eos_token_id\":[5,6]}", &m, &c);
     EXPECT(m.tied && m.bos == 3 && m.eos == 5);
     done(&m, &c);
