@@ -4,6 +4,7 @@
  * to a task, and is the one place that prints a failure and ends the job. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,6 +37,7 @@ struct app {
     struct comm *comm;
     struct signals *signals;
     struct evaluation *evaluation;
+    atomic_flag spoken;   /* of the job's end; the first to set it prints */
     pthread_mutex_t lock; /* guards `comm` and `evaluation` against the signal's thread */
 };
 
@@ -65,7 +67,10 @@ static void fail_alone(struct app *a, enum status code, const char *message)
 
     if (c->rank != 0 && lifeline_tell(c->lifeline, code, message))
         pause_for(rank_0_s);
-    fprintf(stderr, "nvfp4_ppl: rank %d of %d (%s): %s\n", c->rank, c->ranks, c->host, message);
+    if (atomic_flag_test_and_set(&a->spoken))
+        pause_for(rank_0_s);
+    else
+        fprintf(stderr, "nvfp4_ppl: rank %d of %d (%s): %s\n", c->rank, c->ranks, c->host, message);
     end_all(a, code);
 }
 
@@ -93,7 +98,7 @@ static void on_end(void *context, const struct lifeline_end *end)
 {
     struct app *a = context;
 
-    if (end->speak)
+    if (end->speak && !atomic_flag_test_and_set(&a->spoken))
         fprintf(stderr, "nvfp4_ppl: %s\n", end->message);
     publish_end(a, end);
     if (end->cut_off)
@@ -290,7 +295,7 @@ static enum status check_stdout(const struct app *a, struct err *e)
 
 int main(int argc, char **argv)
 {
-    struct app a = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    struct app a = {.spoken = ATOMIC_FLAG_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
     struct err e = {.code = OK};
     bool agreed;
     enum status st;

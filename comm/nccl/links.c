@@ -12,6 +12,9 @@
  * move 80 GB/s, and a hidden state has the time of a whole stage. Each costs about 10 MB. */
 enum { CTAS_MAX = 4 };
 static const double close_limit_s = 10;
+/* How long a rank that NCCL misses another for leaves it to the other, or to the lifeline, to say
+ * why: that is what ends the job, and this process. */
+static const double cause_s = 2;
 
 enum status links_cuda_status(cudaError_t code, const char *operation, struct err *e)
 {
@@ -109,6 +112,8 @@ static enum status link_failed(struct links *l, const struct link *k, int result
                           detail ? detail : "");
 
     links_abort(l);
+    for (struct poll p = poll_begin(cause_s); result == NCCL_REMOTE_ERROR && poll_again(&p);)
+        ;
     return st;
 }
 
