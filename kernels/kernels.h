@@ -36,6 +36,14 @@ struct device_options {
     int local_rank;  /* cuda: which GPU of this host */
 };
 
+/* Memory of a device, in bytes. */
+struct device_memory {
+    uint64_t total, available; /* available: now, for any process */
+    uint64_t taken, later;     /* by opening it; what libraries may still take beside the arena */
+};
+
+enum { DEVICE_SPARE = 256 };
+
 /* What a run asks of the operations; scratch_bytes is a pure function of it. */
 struct work_shape {
     int tokens;     /* T, most tokens of a microbatch */
@@ -77,6 +85,8 @@ struct attention {
 struct kernels {
     const char *name; /* "cpu", "cuda" */
     bool arena_is_host; /* may the host read and write the arena directly? */
+    int tokens_wanted;  /* of a microbatch: with more, matrices run hardly faster */
+    uint64_t overhead;  /* of a device that is not open: memory that it will hold beside the arena */
 
     /* Names of the variants built in, "avx512, avx2, portable", into out; "" when this program was
      * built without the backend (then nothing below may be called). */
@@ -96,6 +106,11 @@ struct kernels {
      * as many as there are isa. */
     const char *(*sums)(const struct device *d);
     int (*threads)(const struct device *d);
+
+    /* NULL functions where the arena is host memory: what the device has; and a few bytes of it that
+     * are there before the arena is, DEVICE_SPARE of them, for a transport's first message. */
+    enum status (*memory)(struct device *d, struct device_memory *out, struct err *e);
+    enum status (*spare)(struct device *d, void **out, struct err *e);
 
     enum status (*arena)(struct device *d, size_t bytes, void **base, struct err *e); /* once */
     void (*use_scratch)(struct device *d, void *scratch, size_t bytes);

@@ -349,8 +349,12 @@ static void print_notes(const struct evaluation *v, const struct run *r)
 static enum status check_memory(const struct evaluation *v, const struct run *r, struct err *e)
 {
     for (int i = 0; r->rank && i < r->plan->ranks; i++) {
-        char peak[SIZE_TEXT], planned[SIZE_TEXT];
+        char peak[SIZE_TEXT], planned[SIZE_TEXT], available[SIZE_TEXT], before[SIZE_TEXT];
 
+        if (r->budget.gpu)
+            fprintf(stderr, "rank %d: its GPU had %s free before the arena and has %s now\n", i,
+                    size_format(r->budget.gpu[i].memory.available, before),
+                    size_format(r->rank[i].available, available));
         if (r->rank[i].peak <= r->plan->rank[i].total)
             continue;
         fail(e, ERR_INTERNAL, "rank %d took %s at its peak, more than the planned %s", i,
@@ -423,13 +427,20 @@ static enum status restore(struct evaluation *v, struct run *r, struct err *e)
     return OK;
 }
 
-/* Plan and weights: up to here ranks agree on failures. */
-static enum status prepare(struct evaluation *v, struct run *r, struct err *e)
+/* Plan and weights: but for the connecting, ranks agree on failures. */
+static enum status prepare(struct evaluation *v, struct run *r, bool *agreed, struct err *e)
 {
     enter_phase(v, "plan");
     TRY(run_plan(r, e));
+    if (run_connects(r)) {
+        *agreed = false;
+        TRY(run_connect(r, e));
+        *agreed = true;
+        TRY(run_plan(r, e));
+    }
     if (is_root(v)) {
         print_notes(v, r);
+        budget_print(stderr, &r->budget);
         plan_print(stderr, r->plan, &r->request, r->timed);
     }
     enter_phase(v, "load");
@@ -454,7 +465,7 @@ static enum status compute(struct evaluation *v, struct run *r, bool *agreed, st
     bool left = r->windows->count > 0;
 
     if (left)
-        TRY(prepare(v, r, e));
+        TRY(prepare(v, r, agreed, e));
     if (is_root(v))
         begin(v, r);
     if (!left)

@@ -161,25 +161,24 @@ enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err 
 }
 
 struct plan_cap job_cap(const struct spec_caps *caps, int rank, int local_ranks,
-                        uint64_t free_bytes, bool arena_is_host)
+                        struct plan_cap mine, bool arena_is_host)
 {
-    uint64_t park = caps->host / (uint64_t)local_ranks;
-
-    if (rank < caps->n_ranks && caps->rank[rank] > 0)
-        return (struct plan_cap){.bytes = caps->rank[rank], .park = park, .given = true};
-    if (arena_is_host) { /* both come from what is free */
-        park = park < free_bytes ? park : free_bytes;
-        free_bytes -= park;
+    mine.park = caps->host / (uint64_t)local_ranks;
+    if (rank < caps->n_ranks && caps->rank[rank] > 0) {
+        mine.bytes = caps->rank[rank];
+        mine.given = true;
+    } else if (arena_is_host) { /* both come from what is free */
+        mine.park = mine.park < mine.bytes ? mine.park : mine.bytes;
+        mine.bytes -= mine.park;
     }
-    return (struct plan_cap){.bytes = free_bytes, .park = park};
+    return mine;
 }
 
-enum status job_share_caps(struct comm *c, const struct spec_caps *caps, uint64_t free_bytes,
+enum status job_share_caps(struct comm *c, const struct spec_caps *caps, struct plan_cap mine,
                            uint64_t limit, bool arena_is_host, struct plan_cap *cap,
                            struct err *e)
 {
-    struct plan_cap mine = job_cap(caps, c->rank, c->local_ranks, free_bytes, arena_is_host);
-
+    mine = job_cap(caps, c->rank, c->local_ranks, mine, arena_is_host);
     if (mine.bytes > limit) {
         mine.bytes = limit;
         mine.limited = true;

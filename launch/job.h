@@ -32,14 +32,14 @@ MUST_USE enum status job_share_corpus(struct comm *c, struct corpus **corpus, st
 MUST_USE enum status job_share_bytes(struct comm *c, void *data, size_t bytes, struct err *e);
 
 /* The cap of every rank, and its share of its host's budget for parked hidden states: the spec's, or
- * what is free (less that share, where `arena_is_host`), but no more in all than `limit`. free_bytes: what this
- * rank's device has. limit: what this process may take (cgroup, ulimit). Fills cap[ranks] the same everywhere. */
+ * `mine`, what is free for this one (less that share, where `arena_is_host`), but no more in all than
+ * `limit`, what this process may take (cgroup, ulimit). Fills cap[ranks] the same everywhere. */
 MUST_USE enum status job_share_caps(struct comm *c, const struct spec_caps *caps,
-                                    uint64_t free_bytes, uint64_t limit, bool arena_is_host,
+                                    struct plan_cap mine, uint64_t limit, bool arena_is_host,
                                     struct plan_cap *cap, struct err *e);
 /* One rank's, of `local_ranks` of its host. */
 struct plan_cap job_cap(const struct spec_caps *caps, int rank, int local_ranks,
-                        uint64_t free_bytes, bool arena_is_host);
+                        struct plan_cap mine, bool arena_is_host);
 
 /* Sends and receives on every channel that the pipeline will use, as many at a time: what the
  * transport takes when it is first used is then there before the rank's memory is measured. */

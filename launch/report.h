@@ -26,7 +26,7 @@ struct report_prediction {
 struct report_rank {
     int rank;
     char host[64];
-    char device[64];   /* "CPU, 8 threads" */
+    char device[128];  /* "CPU, 8 threads" */
     int first, last;   /* layers [first, last) */
     int streamed;      /* how many of them */
     uint64_t cap_bytes, planned_bytes, peak_bytes;

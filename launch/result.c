@@ -23,7 +23,7 @@ static struct report_rank rank_report(const struct run *r, int i)
     if (!r->rank)
         return out; /* interrupted: nobody was asked */
     snprintf(out.host, sizeof out.host, "%s", r->rank[i].host);
-    snprintf(out.device, sizeof out.device, "%.63s", r->rank[i].device);
+    snprintf(out.device, sizeof out.device, "%s", r->rank[i].device);
     out.peak_bytes = r->rank[i].peak;
     out.bytes_read = r->rank[i].read;
     out.parked_peak_bytes = r->rank[i].parked;

@@ -102,6 +102,7 @@ void run_close(struct run *r)
     if (!r)
         return;
     transport_close(&r->transport);
+    budget_close(&r->budget);
     stage_close(r->stage);
     if (r->device)
         r->kernels->close(r->device);
@@ -297,34 +298,70 @@ enum status run_device(struct run *r, struct err *e)
     return share_threads(r, e);
 }
 
+/* The failure of a device says which one: of several, or of several models. */
+static enum status on_device(const struct run *r, enum status st, struct err *e)
+{
+    if (st == OK || r->kernels->arena_is_host)
+        return st;
+    return fail_in(e, "%s", r->kernels->describe(r->device));
+}
+
+bool run_connects(const struct run *r)
+{
+    return r->transport.kind == TRANSPORT_NCCL && r->plan->stages > 1;
+}
+
+enum status run_connect(struct run *r, struct err *e)
+{
+    comm_note(r->comm, "connecting", 0);
+    return on_device(r, transport_connect(&r->transport, r->comm, r->kernels, r->device, e), e);
+}
+
 enum status run_plan(struct run *r, struct err *e)
 {
-    int here = r->comm->local_ranks;
-    uint64_t free_bytes = memory_free(here), limit = UINT64_MAX;
-
-    if (r->kernels->arena_is_host)
-        limit = memory_limit(here, r->threads);
     comm_note(r->comm, "planning", 0);
+    budget_close(&r->budget);
+    plan_free(r->plan);
+    free(r->cap);
+    r->plan = NULL;
+    r->cap = NULL;
+    TRY(budget_open(&r->budget, r->comm, r->kernels, r->device,
+                    transport_device_bytes(&r->transport), e));
     r->cap = calloc((size_t)r->comm->ranks, sizeof *r->cap);
     if (!r->cap)
         return fail(e, ERR_FIT, "no memory for the caps of %d ranks", r->comm->ranks);
-    TRY(job_share_caps(r->comm, &r->choice->caps, free_bytes, limit, r->kernels->arena_is_host,
-                       r->cap, e));
+    TRY(budget_caps(&r->budget, &r->choice->caps, r->threads, r->cap, e));
     fill_request(r, r->comm->ranks);
     TRY(job_same_request(r->comm, &r->request, e));
     return plan_with_rates(r, e);
 }
 
+/* What a rank without a cap is planned with where it does not run: all that this host, or a GPU of
+ * it, has now. */
+static enum status cap_here(const struct run *r, int ranks, struct plan_cap *cap, struct err *e)
+{
+    struct device_options o = device_options(r);
+
+    *cap = (struct plan_cap){.bytes = memory_free(ranks), .overhead = r->kernels->overhead};
+    if (r->kernels->arena_is_host || r->choice->caps.n_ranks >= ranks)
+        return OK;
+    if (!r->kernels->present())
+        return fail(e, ERR_SPEC, "max_memory: without a GPU here each of the %d ranks needs a cap "
+                                 "(or name a device: --roofline)", ranks);
+    return budget_ask(r->kernels, &o, cap, e);
+}
+
 enum status run_plan_only(struct run *r, int ranks, struct err *e)
 {
-    uint64_t free_bytes = memory_free(ranks);
+    struct plan_cap here;
 
     r->threads = r->spec->threads ? r->spec->threads : default_threads(r->comm);
+    TRY(cap_here(r, ranks, &here, e));
     r->cap = calloc((size_t)ranks, sizeof *r->cap);
     if (!r->cap)
         return fail(e, ERR_FIT, "no memory for the caps of %d ranks", ranks);
     for (int i = 0; i < ranks; i++) /* as if all were on this host */
-        r->cap[i] = job_cap(&r->choice->caps, i, ranks, free_bytes, r->kernels->arena_is_host);
+        r->cap[i] = job_cap(&r->choice->caps, i, ranks, here, r->kernels->arena_is_host);
     fill_request(r, ranks);
     return plan_make(&r->request, &r->plan, e);
 }
@@ -345,16 +382,15 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
                               .on_load = on_load,
                               .context = context};
     double before = clock_seconds();
+    uint64_t held = 0;
     enum status st = OK;
 
     comm_note(r->comm, "loading", 0);
     TRY(job_warm_up(r->comm, r->plan, e));
-    memory_reset_peak();
-    r->resident = memory_resident();
     if (r->score) /* the plan counts what it holds of the windows that are to be run */
-        r->resident -= (uint64_t)r->windows->count * (uint64_t)windows_columns(r->windows) *
-                       sizeof(double);
-    else if (r->comm->rank == 0)
+        held = (uint64_t)r->windows->count * (uint64_t)windows_columns(r->windows) * sizeof(double);
+    budget_begin(&r->budget, held);
+    if (!r->score && r->comm->rank == 0)
         st = score_open(r->windows, &r->score, e);
     if (st == OK)
         st = stage_open(&q, &r->stage, e);
@@ -372,11 +408,8 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
                             .wait = times->wait,
                             .stall = stage_stall(r->stage),
                             .total = clock_seconds() - r->started};
-    uint64_t peak = memory_peak(), before = r->resident;
 
-    if (r->kernels->arena_is_host) /* the process has both; they are planned apart */
-        before += r->plan->rank[r->comm->rank].parked_bytes;
-    mine.peak = peak > before ? peak - before : 0;
+    TRY(budget_peak(&r->budget, &r->plan->rank[r->comm->rank], &mine.peak, &mine.available, e));
     snprintf(mine.host, sizeof mine.host, "%s", r->comm->host);
     snprintf(mine.device, sizeof mine.device, "%s", r->kernels->describe(r->device));
     snprintf(mine.isa, sizeof mine.isa, "%s", r->kernels->isa(r->device));
@@ -385,21 +418,6 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
         return fail(e, ERR_FIT, "no memory for %d ranks", r->comm->ranks);
     r->rank[0] = mine;
     return r->comm->ranks > 1 ? r->comm->ops->gather(r->comm, &mine, r->rank, sizeof mine, e) : OK;
-}
-
-/* The failure of a device says which one: of several, or of several models. */
-static enum status on_device(const struct run *r, enum status st, struct err *e)
-{
-    if (st == OK || r->kernels->arena_is_host)
-        return st;
-    return fail_in(e, "%s", r->kernels->describe(r->device));
-}
-
-static enum status open_transport(struct run *r, struct err *e)
-{
-    comm_note(r->comm, "connecting", 0);
-    return transport_open(&r->transport, r->comm, r->kernels, r->device,
-                          &r->plan->rank[r->comm->rank], stage_hidden(r->stage, 0), e);
 }
 
 enum status run_score(struct run *r, void (*on_score)(void *, struct score *), void *context,
@@ -415,7 +433,8 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
                                  .context = context};
     struct schedule_times times;
 
-    TRY(on_device(r, open_transport(r, e), e));
+    TRY(on_device(r, transport_open(&r->transport, r->comm, r->kernels, r->device,
+                                    &r->plan->rank[r->comm->rank], e), e));
     q.comm = r->transport.comm;
     r->score_began = clock_seconds();
     TRY(on_device(r, schedule_run(&q, &times, e), e));

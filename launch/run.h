@@ -6,11 +6,12 @@
  *
  * Memory: run_open allocates; run_close frees (accepts NULL).
  * Order:  run_open, run_device; where it goes on from a journal, resume_open (resume.h); run_plan,
- *         run_load, run_score; run_close. Or run_open, run_plan_only, run_close. */
+ *         where run_connects run_connect and run_plan; run_load, run_score; run_close. Or run_open, run_plan_only, run_close. */
 #ifndef LAUNCH_RUN_H
 #define LAUNCH_RUN_H
 
 #include "comm/comm.h"
+#include "launch/budget.h"
 #include "launch/job.h"
 #include "launch/transport.h"
 #include "spec/spec.h"
@@ -24,7 +25,8 @@
 struct run_rank {
     char host[64], device[128], isa[32];
     struct stage_fault fault;
-    uint64_t peak;         /* bytes above what the process held before its arena */
+    uint64_t peak;         /* bytes, as the plan counts them */
+    uint64_t available;    /* of its GPU at the end; 0: there is none */
     uint64_t read;         /* file bytes */
     uint64_t parked;       /* most bytes of hidden states on the host; not in `peak` */
     double load, compute, wait, stall, total; /* seconds */
@@ -44,6 +46,7 @@ struct run {
     int threads;        /* the most of any rank: what the plan reckons with */
 
     struct plan_request request;
+    struct budget budget;
     struct plan_cap *cap; /* [ranks] */
     struct plan *plan;
     bool timed;           /* the plan's rates were measured or given */
@@ -52,7 +55,6 @@ struct run {
     struct transport transport; /* of hidden states */
     struct score *score;  /* rank 0; opened by run_load unless it was before */
     int64_t restored;     /* windows of it that were not computed here */
-    uint64_t resident;    /* of the process, before its arena */
     double started, load_seconds, score_began, score_seconds;
     struct run_rank *rank; /* [ranks], after run_score */
 };
@@ -62,8 +64,12 @@ MUST_USE enum status run_open(const struct spec *spec, int index, struct comm *c
                               const char *data_dir, struct run **out, struct err *e);
 /* Opens the device, and chooses the transport of hidden states. */
 MUST_USE enum status run_device(struct run *r, struct err *e);
-/* Plans the windows that are selected, for the ranks of the job. */
+/* Plans the windows that are selected, for the ranks of the job; again, where it was planned. */
 MUST_USE enum status run_plan(struct run *r, struct err *e);
+/* Do the GPUs of this plan have to be connected? That takes memory, so it is planned again then. */
+bool run_connects(const struct run *r);
+/* A failure comes back only where it happened, as one of run_score. */
+MUST_USE enum status run_connect(struct run *r, struct err *e);
 /* Plans for `ranks` ranks that are not here: no device, one process. */
 MUST_USE enum status run_plan_only(struct run *r, int ranks, struct err *e);
 

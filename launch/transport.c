@@ -114,6 +114,24 @@ static void unpin(void *context, void *p)
     t->kernels->unpin(t->device, p);
 }
 
+enum status transport_connect(struct transport *t, struct comm *c, const struct kernels *k,
+                              struct device *d, struct err *e)
+{
+    struct nccl_request q = {.inner = c,
+                             .sends = c->rank < c->ranks - 1,
+                             .receives = c->rank > 0,
+                             .bytes = DEVICE_SPARE};
+
+    CHECK(t->kind == TRANSPORT_NCCL && !t->comm);
+    TRY(k->spare(d, &q.scratch, e));
+    return comm_open_nccl(&q, &t->comm, e);
+}
+
+uint64_t transport_device_bytes(const struct transport *t)
+{
+    return t->comm ? t->comm->overhead_bytes : 0;
+}
+
 static enum status open_staged(struct transport *t, struct comm *c, const struct plan_rank *me,
                                struct err *e)
 {
@@ -127,22 +145,15 @@ static enum status open_staged(struct transport *t, struct comm *c, const struct
 }
 
 enum status transport_open(struct transport *t, struct comm *c, const struct kernels *k,
-                           struct device *d, const struct plan_rank *me, void *hidden,
-                           struct err *e)
+                           struct device *d, const struct plan_rank *me, struct err *e)
 {
-    const struct nccl_request nccl = {.inner = c,
-                                      .sends = !me->head,
-                                      .receives = !me->embed,
-                                      .scratch = hidden,
-                                      .bytes = me->map.hidden_bytes};
-
     t->kernels = k;
     t->device = d;
+    if (t->comm)
+        return OK;
     t->comm = c;
     if ((me->embed && me->head) || k->arena_is_host)
         return OK; /* pipelines of one stage send no hidden states */
-    if (t->kind == TRANSPORT_NCCL)
-        return comm_open_nccl(&nccl, &t->comm, e);
     return open_staged(t, c, me, e);
 }
 

@@ -28,11 +28,16 @@ struct transport {
 MUST_USE enum status transport_choose(struct transport *t, enum transport_kind wanted,
                                       struct comm *c, const struct kernels *k,
                                       const struct device *d, struct err *e);
-/* Every rank, once the arena is there; `hidden` is where a hidden state of this rank will lie. `c`
- * stays the caller's. */
+/* Every rank, where NCCL was chosen: it connects each with those next to it, whichever of them the
+ * plan makes neighbours, so that it can be planned with what that takes. A failure is a rank's own.
+ * `c` stays the caller's, as in transport_open. */
+MUST_USE enum status transport_connect(struct transport *t, struct comm *c, const struct kernels *k,
+                                       struct device *d, struct err *e);
+/* What it holds of the device. */
+uint64_t transport_device_bytes(const struct transport *t);
+/* Every rank, once the plan is there. */
 MUST_USE enum status transport_open(struct transport *t, struct comm *c, const struct kernels *k,
-                                    struct device *d, const struct plan_rank *me, void *hidden,
-                                    struct err *e);
+                                    struct device *d, const struct plan_rank *me, struct err *e);
 /* After an error, too; accepts one that was never opened. */
 void transport_close(struct transport *t);
 const char *transport_name(const struct transport *t);

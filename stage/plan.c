@@ -8,26 +8,27 @@
 #include "stage/plan_parts.h"
 
 enum {
-    TOKENS_WANTED = 2048,
+    TOKENS_STREAMED = 2048, /* wanted of a streamed plan in any case */
     TOKENS_ENOUGH = 512,
     TOKENS_MAX = 1 << 20, /* of a microbatch: tokens x heads stays inside an int */
     MICROBATCHES_PER_RANK = 16
 };
 
-/* Enough tokens for the matrices to run at speed (`least`); more where it does no harm (`most`): with
- * several ranks there must be enough microbatches to keep them all busy, one for each replica at
- * least. */
-static void wanted_microbatch(const struct plan_request *q, int replicas, int *least, int *most)
+/* Windows of `wanted` tokens, or less: enough for the matrices to run at speed (`least`), more where
+ * it does no harm (`most`): with several ranks there must be enough microbatches to keep them all
+ * busy, one for each replica at least. */
+static void wanted_microbatch(const struct plan_sizes *s, int wanted, int *least, int *most)
 {
-    int64_t len = q->len_max - 1, high = TOKENS_WANTED / len, low = (TOKENS_ENOUGH + len - 1) / len;
+    const struct plan_request *q = s->q;
+    int64_t len = q->len_max - 1, high = wanted / len, low = (TOKENS_ENOUGH + len - 1) / len;
     int64_t limit = TOKENS_MAX / len > 1 ? TOKENS_MAX / len : 1;
 
     if (q->ranks > 1 && high > q->windows / (MICROBATCHES_PER_RANK * q->ranks))
         high = q->windows / (MICROBATCHES_PER_RANK * q->ranks);
     if (q->microbatch)
         low = high = q->microbatch;
-    if (limit > q->windows / replicas && !q->microbatch)
-        limit = q->windows >= replicas ? q->windows / replicas : 1;
+    if (limit > q->windows / s->replicas && !q->microbatch)
+        limit = q->windows >= s->replicas ? q->windows / s->replicas : 1;
     if (limit > q->windows)
         limit = q->windows;
     if (low > limit)
@@ -61,18 +62,48 @@ static enum status largest_microbatch(struct plan_sizes *s, bool streaming, int 
     return plan_split(s, cut, &fit, e);
 }
 
+static double slowest_stage(const struct plan_sizes *s, const int *cut)
+{
+    double seconds = 0;
+
+    for (int r = 0; r < s->stages; r++)
+        seconds = fmax(seconds, plan_range_shape(s, r, cut[r], cut[r + 1]).seconds);
+    return seconds;
+}
+
+/* Large microbatches leave less memory for resident layers and for waves: they are taken as far as
+ * that does not make the run longer. */
+static enum status streamed_microbatch(struct plan_sizes *s, int *cut, int *microbatch,
+                                       struct err *e)
+{
+    double best = INFINITY;
+    int wanted = s->q->kernels->tokens_wanted, chosen = 0, least, most;
+
+    for (int tokens = TOKENS_STREAMED; tokens <= wanted; tokens *= 2) {
+        wanted_microbatch(s, tokens, &least, &most);
+        TRY(largest_microbatch(s, true, s->q->microbatch ? least : 1, most, cut, microbatch, e));
+        if (*microbatch && slowest_stage(s, cut) <= best) {
+            best = slowest_stage(s, cut);
+            chosen = *microbatch;
+        }
+    }
+    if (!chosen || *microbatch == chosen)
+        return OK;
+    return largest_microbatch(s, true, chosen, chosen, cut, microbatch, e);
+}
+
 /* Resident in microbatches of a good size; else streamed; else resident in whatever size fits. */
 static enum status choose(struct plan_sizes *s, int *cut, int *microbatch, struct err *e)
 {
     enum stream_kind stream = s->q->stream;
     int least, most;
 
-    wanted_microbatch(s->q, s->replicas, &least, &most);
+    wanted_microbatch(s, s->q->kernels->tokens_wanted, &least, &most);
     *microbatch = 0;
     if (stream != STREAM_ALWAYS)
         TRY(largest_microbatch(s, false, least, most, cut, microbatch, e));
     if (!*microbatch && stream != STREAM_NEVER)
-        TRY(largest_microbatch(s, true, s->q->microbatch ? least : 1, most, cut, microbatch, e));
+        TRY(streamed_microbatch(s, cut, microbatch, e));
     if (!*microbatch && stream != STREAM_ALWAYS && !s->q->microbatch)
         TRY(largest_microbatch(s, false, 1, least, cut, microbatch, e));
     return OK;

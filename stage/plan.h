@@ -32,6 +32,7 @@
 
 enum {
     PLAN_SLOTS = 2,              /* layer slots of a streaming rank: one computed, one read */
+    /* Where the arena is host memory: */
     PLAN_OVERHEAD = 640 << 10,    /* what the process itself grows by: stacks, library buffers */
     PLAN_OVERHEAD_PEER = 128 << 10 /* the same for the transport, per neighbour */
 };
@@ -43,6 +44,7 @@ struct plan_cap {
     bool limited; /* cut to what the process may take: a ulimit, its cgroup */
     uint64_t park; /* beside it, host memory that hidden states may be parked in: this rank's share of
                       its host's budget */
+    uint64_t overhead; /* of it, what a GPU's context and libraries take: the same of every rank */
 };
 
 /* How fast a rank computes and reads; only their quotient decides anything. */

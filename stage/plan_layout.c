@@ -309,7 +309,7 @@ static void map_activations(const struct plan_sizes *s, struct plan_rank *r)
     r->activations = map->bytes - before;
 }
 
-static void map_scoring(const struct plan_sizes *s, struct plan_rank *r, bool root)
+static void map_scoring(const struct plan_sizes *s, struct plan_rank *r)
 {
     struct plan_map *map = &r->map;
     uint64_t T = (uint64_t)s->tokens, before = map->bytes;
@@ -319,8 +319,6 @@ static void map_scoring(const struct plan_sizes *s, struct plan_rank *r, bool ro
     map->target = take(map, r->head ? T * sizeof(int32_t) : 0);
     map->nll = take(map, r->head ? T * sizeof(double) : 0);
     r->scoring = map->bytes - before;
-    if (root) /* it keeps the nll of every position, and one flag a window */
-        r->scoring += (uint64_t)s->q->windows * ((uint64_t)(s->q->len_max - 1) * sizeof(double) + 1);
 }
 
 /* Last ranks other than the root send it nll; how many of those messages a rank holds at a time, and
@@ -339,11 +337,23 @@ static void nll_traffic(const struct plan_sizes *s, int rank, int *messages, int
     }
 }
 
+/* What a rank takes of the host beside its arena; it counts where that is host memory, too. */
+static void add_host(const struct plan_sizes *s, struct plan_rank *r, int rank)
+{
+    int neighbours = !r->embed + !r->head, messages, others;
+
+    nll_traffic(s, rank, &messages, &others);
+    if (rank == 0) /* it keeps the nll of every position, and one flag a window */
+        r->scoring += (uint64_t)s->q->windows * ((uint64_t)(s->q->len_max - 1) * sizeof(double) + 1);
+    r->comm = (uint64_t)messages * (uint64_t)s->tokens * sizeof(double);
+    r->overhead += PLAN_OVERHEAD + (uint64_t)(neighbours + others) * PLAN_OVERHEAD_PEER;
+}
+
 struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, int last,
                               struct plan_shape shape)
 {
     const struct plan_request *q = s->q;
-    int replica = rank / s->stages, stage = rank % s->stages, messages, others;
+    int replica = rank / s->stages, stage = rank % s->stages;
     int neighbours = (stage > 0) + (stage < s->stages - 1);
     struct plan_rank r = {.replica = replica,
                           .stage = stage,
@@ -363,16 +373,16 @@ struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, i
                           .seconds = shape.seconds};
     struct work_shape w;
 
-    nll_traffic(s, rank, &messages, &others);
     map_weights(s, &r);
     map_activations(s, &r);
-    map_scoring(s, &r, rank == 0);
+    map_scoring(s, &r);
     w = work_shape(s, &r);
     r.map.scratch_bytes = q->kernels->scratch_bytes(&w);
     r.map.scratch = take(&r.map, r.map.scratch_bytes);
     r.scratch = shard_align(r.map.scratch_bytes);
-    r.comm = (uint64_t)messages * (uint64_t)s->tokens * sizeof(double);
-    r.overhead = PLAN_OVERHEAD + (uint64_t)(neighbours + others) * PLAN_OVERHEAD_PEER;
+    r.overhead = r.cap.overhead;
+    if (q->kernels->arena_is_host)
+        add_host(s, &r, rank);
     r.total = r.weights + r.activations + r.scoring + r.scratch + r.comm + r.overhead;
     return r;
 }

@@ -14,7 +14,8 @@ static size_t fake_scratch(const struct work_shape *w)
            (size_t)w->vocab * 256;
 }
 
-static const struct kernels fake = {.name = "fake", .scratch_bytes = fake_scratch};
+static const struct kernels fake = {.name = "fake", .arena_is_host = true, .tokens_wanted = 2048,
+                                    .scratch_bytes = fake_scratch};
 
 static uint64_t seed = 20261123;
 

@@ -18,7 +18,8 @@ static size_t fake_scratch(const struct work_shape *w)
     return (size_t)w->k_max * (size_t)w->n_max * 2; /* the largest matrix, dequantized */
 }
 
-static const struct kernels fake = {.name = "fake", .scratch_bytes = fake_scratch};
+static const struct kernels fake = {.name = "fake", .arena_is_host = true, .tokens_wanted = 2048,
+                                    .scratch_bytes = fake_scratch};
 
 static struct model *model_123b(void)
 {

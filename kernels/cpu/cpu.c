@@ -168,6 +168,7 @@ static enum status sync_cpu(struct device *d, struct err *e)
 const struct kernels kernels_cpu = {
     .name = "cpu",
     .arena_is_host = true,
+    .tokens_wanted = 2048,
     .variants = variants,
     .present = present,
     .scratch_bytes = scratch_bytes,

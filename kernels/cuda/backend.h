@@ -9,7 +9,8 @@ struct device {
     enum dtype dtype;
     enum arithmetic arithmetic;
     int index; /* among the visible GPUs */
-    char description[320], isa[16];
+    char bus_id[32], description[320], isa[16];
+    uint64_t taken; /* memory: see struct device_memory */
     cudaStream_t stream;
     struct cublas_gemm *gemm;
     void *arena;

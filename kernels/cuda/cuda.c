@@ -4,8 +4,17 @@
 #include <stdlib.h>
 
 #include "kernels/cuda/backend.h"
+#include "kernels/cuda/driver.h"
 
-enum { COMPUTE_MAJOR_MIN = 8 /* mma on bf16, cp.async */, BUS_ID = 32 };
+enum {
+    COMPUTE_MAJOR_MIN = 8, /* mma on bf16, cp.async */
+    TOKENS_WANTED = 8192,  /* dequantizing a matrix then takes 3 % of its product's time */
+    /* What a context is at most taken for where nobody says what was free before it was made. */
+    CONTEXT_ASSUMED = 512 << 20,
+    /* What is not there yet when memory is measured: kernels, which are loaded when they are first
+     * launched, and the rest of the 2 MiB that cudaMalloc rounds up to. */
+    LATER = 64 << 20
+};
 
 static enum status status_of(cudaError_t code)
 {
@@ -67,19 +76,16 @@ static enum status choose_gpu(int local_rank, int *index, struct err *e)
                     code == cudaSuccess ? "none is visible" : cudaGetErrorString(code));
     CHECK(local_rank >= 0);
     *index = local_rank % count;
-    return cuda_status(cudaSetDevice(*index), e, "GPU %d of %d", *index, count);
+    return OK;
 }
 
-static enum status describe_gpu(struct device *d, struct err *e)
+static enum status describe_gpu(struct device *d, const struct driver_facts *driver, struct err *e)
 {
     struct cudaDeviceProp p;
-    char bus[BUS_ID];
 
     TRY(cuda_status(cudaGetDeviceProperties(&p, d->index), e, "properties of GPU %d", d->index));
-    TRY(cuda_status(cudaDeviceGetPCIBusId(bus, sizeof bus, d->index), e, "bus id of GPU %d",
-                    d->index));
-    snprintf(d->description, sizeof d->description, "%s, %s%s", p.name, bus,
-             p.ECCEnabled ? "" : ", no ECC");
+    snprintf(d->description, sizeof d->description, "%.200s, %s, driver %.40s, ECC %s", p.name, d->bus_id,
+             *driver->version ? driver->version : "unknown", p.ECCEnabled ? "on" : "off");
     snprintf(d->isa, sizeof d->isa, "sm_%d%d", p.major, p.minor);
     if (p.major < COMPUTE_MAJOR_MIN)
         return fail(e, ERR_UNAVAILABLE, "cuda: %s is %s, want sm_80 or later (try --backend cpu)",
@@ -98,6 +104,28 @@ static void close_cuda(struct device *d)
     free(d);
 }
 
+/* Everything but the arena, between two looks at what the GPU has free. */
+static enum status take_gpu(struct device *d, struct err *e)
+{
+    struct driver_facts before, after;
+    size_t available = 0, total = 0;
+
+    TRY(cuda_status(cudaDeviceGetPCIBusId(d->bus_id, sizeof d->bus_id, d->index), e,
+                    "bus id of GPU %d", d->index));
+    driver_ask(d->bus_id, &before);
+    TRY(cuda_status(cudaSetDevice(d->index), e, "GPU %d", d->index));
+    TRY(describe_gpu(d, &before, e));
+    TRY(cublas_gemm_open(&d->gemm, e));
+    TRY(cuda_status(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), e,
+                    "a stream on GPU %d", d->index));
+    driver_ask(d->bus_id, &after);
+    TRY(cuda_status(cudaMemGetInfo(&available, &total), e, "memory of GPU %d", d->index));
+    d->taken = total - available < CONTEXT_ASSUMED ? total - available : CONTEXT_ASSUMED;
+    if (before.memory_known && after.memory_known)
+        d->taken = before.available > after.available ? before.available - after.available : 0;
+    return OK;
+}
+
 static enum status open_cuda(const struct device_options *o, struct device **out, struct err *e)
 {
     struct device *d;
@@ -111,12 +139,7 @@ static enum status open_cuda(const struct device_options *o, struct device **out
     d->dtype = o->dtype;
     d->arithmetic = o->arithmetic;
     d->index = index;
-    st = describe_gpu(d, e);
-    if (st == OK)
-        st = cublas_gemm_open(&d->gemm, e);
-    if (st == OK)
-        st = cuda_status(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), e,
-                         "a stream on GPU %d", index);
+    st = take_gpu(d, e);
     if (st != OK) {
         close_cuda(d);
         return st;
@@ -141,18 +164,23 @@ static int thread_count(const struct device *d)
     return 1; /* of the host: it only queues */
 }
 
-static enum status arena(struct device *d, size_t bytes, void **base, struct err *e)
+static enum status memory(struct device *d, struct device_memory *out, struct err *e)
 {
-    const double GIB = 1 << 30;
     size_t available = 0, total = 0;
 
-    CHECK(!d->arena);
     TRY(cuda_status(cudaMemGetInfo(&available, &total), e, "memory of GPU %d", d->index));
-    if (bytes > available)
-        return fail(e, ERR_FIT,
-                    "cuda: GPU %d: the plan takes %.2f GiB, but only %.2f of %.2f GiB are free "
-                    "(lower the cap, or free what others hold there)",
-                    d->index, (double)bytes / GIB, (double)available / GIB, (double)total / GIB);
+    *out = (struct device_memory){total, available, d->taken, LATER};
+    return OK;
+}
+
+static enum status spare(struct device *d, void **out, struct err *e)
+{
+    return cuda_status(find_spare(out), e, "%d bytes of GPU %d", DEVICE_SPARE, d->index);
+}
+
+static enum status arena(struct device *d, size_t bytes, void **base, struct err *e)
+{
+    CHECK(!d->arena);
     TRY(cuda_status(cudaMalloc(&d->arena, bytes), e, "an arena of %zu bytes on GPU %d", bytes,
                     d->index));
     *base = d->arena;
@@ -259,6 +287,8 @@ static enum status nonfinite_cuda(struct device *d, int32_t *flag, const void *x
 const struct kernels kernels_cuda = {
     .name = "cuda",
     .arena_is_host = false,
+    .tokens_wanted = TOKENS_WANTED,
+    .overhead = CONTEXT_ASSUMED + LATER,
     .variants = variants,
     .present = present,
     .scratch_bytes = scratch_bytes,
@@ -267,6 +297,8 @@ const struct kernels kernels_cuda = {
     .describe = describe,
     .isa = isa_name,
     .threads = thread_count,
+    .memory = memory,
+    .spare = spare,
     .arena = arena,
     .use_scratch = use_scratch,
     .upload = upload,

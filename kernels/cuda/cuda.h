@@ -46,6 +46,11 @@ cudaError_t launch_weight_piece(void *out, enum weight_format format, const void
 cudaError_t launch_embed(void *y, enum dtype t, const struct weight *table, bool hf,
                          const int32_t *ids, int T, cudaStream_t s);
 
+/* ---- spare.cu */
+
+/* *out = DEVICE_SPARE bytes that come with the program. */
+cudaError_t find_spare(void **out);
+
 /* ---- rows.cu */
 
 cudaError_t launch_rms_norm(void *y, const void *x, enum dtype t, const float *gain, int rows,

@@ -4,6 +4,7 @@
  * differ by that and by the rounding to dtype. */
 #include "kernels/cuda/cuda.h"
 #include "tests/cuda/device.h"
+#include "tests/cuda/expect_ok.h"
 
 enum { ARENA = 24 << 20, GUARD = 256 };
 
@@ -16,16 +17,6 @@ struct side {
     char *arena;
     size_t used;
 };
-
-static struct err err;
-
-#define EXPECT_OK(call)                                                                            \
-    do {                                                                                           \
-        if ((call) != OK) {                                                                        \
-            printf("FAIL %s:%d: %s: %s\n", __FILE__, __LINE__, #call, err.msg);                    \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static void *take(struct side *s, size_t bytes)
 {

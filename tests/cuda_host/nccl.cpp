@@ -6,7 +6,8 @@
  * work just stays.
  * One difference: a communicator carries messages in one direction only, which is all that the
  * program asks of one.
- * CUDA_HOST_NCCL_FAIL = n: the nth message fails with a system error. */
+ * CUDA_HOST_NCCL_FAIL = n: the nth message fails with a system error; CUDA_HOST_NCCL_HANG = n: it and
+ * its communicator give no answer any more; CUDA_HOST_NCCL_STUCK: nor does an abort. */
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,9 +28,9 @@
 
 namespace {
 
-enum { VERSION = 22800 };
+enum { VERSION = 22800, BUFFERS = 1 << 20 /* of device memory, for each communicator */ };
 
-enum phase { LISTENING, CONNECTING, READY, BROKEN, ABORTED };
+enum phase { LISTENING, CONNECTING, READY, BROKEN, SILENT, ABORTED };
 
 } // namespace
 
@@ -37,12 +38,14 @@ enum phase { LISTENING, CONNECTING, READY, BROKEN, ABORTED };
 struct shared_comm {
     phase now = CONNECTING;
     int listener = -1, wire = -1;
+    size_t buffers = 0;
     int result = NCCL_SUCCESS;
     sockaddr_un address;
     socklen_t address_bytes;
 
     ~shared_comm()
     {
+        runtime::give_memory(buffers);
         if (listener >= 0)
             close(listener);
         if (wire >= 0)
@@ -105,16 +108,15 @@ bool receive_on(shared_comm &c, message &m, char *to, size_t bytes)
     return m.moved == bytes && c.now == READY && move(c, true, &m.thanks, 1) == 1;
 }
 
-/* The nth message from now on fails; 0: none. */
-int &messages_to_failure()
+/* Is this the message that is to fail so? */
+bool is_due(const char *fault, int &messages)
 {
-    static int n = atoi(getenv("CUDA_HOST_NCCL_FAIL") ? getenv("CUDA_HOST_NCCL_FAIL") : "0");
-
-    return n;
+    return ++messages == (int)runtime::fault(fault);
 }
 
 int ask(nccl_comm *c, bool sends, char *buf, size_t bytes, int type, cudaStream_t s)
 {
+    static int messages, hangs;
     std::shared_ptr<shared_comm> shared = c->shared;
 
     (sends ? c->sends : c->receives) = true;
@@ -122,8 +124,10 @@ int ask(nccl_comm *c, bool sends, char *buf, size_t bytes, int type, cudaStream_
         emulator::fault("the twin of NCCL carries messages in one direction per communicator");
     if (type != NCCL_INT8 || !runtime::is_device(buf, bytes))
         return NCCL_INVALID_ARGUMENT;
-    if (messages_to_failure() > 0 && --messages_to_failure() == 0)
+    if (is_due("CUDA_HOST_NCCL_FAIL", messages))
         breaks(*shared, NCCL_SYSTEM_ERROR);
+    if (is_due("CUDA_HOST_NCCL_HANG", hangs))
+        shared->now = SILENT;
     c->asked.push_back([=]() {
         auto m = std::make_shared<message>();
 
@@ -171,6 +175,11 @@ int init(struct nccl_comm **out, int ranks, struct nccl_id id, int rank, struct 
     (*out)->shared = std::make_shared<shared_comm>();
 
     shared_comm &c = *(*out)->shared;
+
+    if (!runtime::take_memory(BUFFERS))
+        return NCCL_CUDA_ERROR;
+    c.buffers = BUFFERS;
+
     int end = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     c.address = {};
@@ -207,7 +216,7 @@ int async_error(struct nccl_comm *c, int *result)
 
     connect_on(s);
     *result = s.result;
-    if (s.now == LISTENING || s.now == CONNECTING)
+    if (s.now == LISTENING || s.now == CONNECTING || s.now == SILENT)
         *result = NCCL_IN_PROGRESS;
     for (; s.now == READY && !c->asked.empty(); c->asked.pop_front())
         c->asked.front()();
@@ -227,6 +236,8 @@ int destroy(struct nccl_comm *c)
 
 int abort_comm(struct nccl_comm *c)
 {
+    while (runtime::fault("CUDA_HOST_NCCL_STUCK"))
+        pause();
     c->shared->now = ABORTED;
     delete c;
     return NCCL_SUCCESS;

@@ -27,6 +27,11 @@
     runtime::launch((kernel), #kernel, (grid), (block), (shared_bytes), (stream), __VA_ARGS__)
 #define SHARED_MEMORY(name) unsigned char *name = emulator::shared_memory()
 
+template <class T> cudaError_t cudaGetSymbolAddress(void **p, const T &symbol)
+{
+    return runtime::symbol_address(p, &symbol, sizeof symbol);
+}
+
 #define __syncthreads() emulator::barrier(__LINE__)
 
 struct uint2 {

@@ -8,6 +8,7 @@
  * the copy runs, as CUDA documents. */
 #include "runtime.h"
 
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +43,8 @@ enum {
     GRID_YZ_MAX = 65535,
     RESHUFFLE = 16,
     SOME_MAX = 8,
-    OUTSIDE_NAP_US = 50
+    OUTSIDE_NAP_US = 50,
+    CONTEXT_BYTES = 3 << 20
 };
 
 struct allocation {
@@ -56,19 +58,30 @@ size_t number_from(const char *variable, size_t otherwise)
     return text ? strtoull(text, NULL, 10) : otherwise;
 }
 
+/* Of a fault: 0 in ranks that CUDA_HOST_FAULT_RANK does not mean. */
+size_t fault_from(const char *variable)
+{
+    const char *meant = getenv("CUDA_HOST_FAULT_RANK"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+
+    return meant && rank && strcmp(meant, rank) != 0 ? 0 : number_from(variable, 0);
+}
+
 struct runtime_state {
     std::vector<cudaStream_t> streams;
     std::vector<cudaStream_t> priority; /* the streams, first to run first; empty: to be drawn */
     cuda_host_stream null_stream;
-    std::map<uintptr_t, allocation> device, pinned;
+    std::map<uintptr_t, allocation> device, pinned, symbols;
     std::map<const void *, size_t> shared_limit; /* of kernels that asked for more */
     struct twin_usage memory = {0, 0, number_from("CUDA_HOST_MEMORY", (size_t)4 << 30), 0};
     uint64_t seed = number_from("CUDA_HOST_SEED", 1);
-    int launches_to_failure = (int)number_from("CUDA_HOST_FAIL_LAUNCH", 0);
+    int launches_to_failure = (int)fault_from("CUDA_HOST_FAIL_LAUNCH");
+    int launches_to_death = (int)fault_from("CUDA_HOST_DIE_LAUNCH");
+    int mallocs_to_failure = (int)fault_from("CUDA_HOST_FAIL_MALLOC");
     cudaError_t failure = cudaErrorIllegalAddress;
     cudaError_t last = cudaSuccess;
     bool sticky = false;
     bool outside = false; /* work has said that it waits for another process */
+    bool context = false; /* which the first cudaSetDevice makes */
 
     runtime_state()
     {
@@ -218,10 +231,41 @@ void runtime::wait_outside()
     state().outside = true;
 }
 
+size_t runtime::fault(const char *variable)
+{
+    return fault_from(variable);
+}
+
 bool runtime::is_device(const void *p, size_t bytes)
 {
     auto lock = turn();
-    return find(state().device, p, bytes) != NULL;
+    return find(state().device, p, bytes) || find(state().symbols, p, bytes);
+}
+
+bool runtime::take_memory(size_t bytes)
+{
+    auto lock = turn();
+    struct twin_usage &m = state().memory;
+
+    if (bytes > m.limit - m.used)
+        return false;
+    m.used += bytes;
+    m.peak = m.used > m.peak ? m.used : m.peak;
+    return true;
+}
+
+void runtime::give_memory(size_t bytes)
+{
+    auto lock = turn();
+    state().memory.used -= bytes;
+}
+
+cudaError_t runtime::symbol_address(void **p, const void *symbol, size_t bytes)
+{
+    auto lock = turn();
+    state().symbols[(uintptr_t)symbol] = {bytes, bytes};
+    *p = (void *)symbol;
+    return answer(cudaSuccess);
 }
 
 void runtime::launch_body(const void *kernel, const char *name, dim3 grid, dim3 block,
@@ -230,6 +274,8 @@ void runtime::launch_body(const void *kernel, const char *name, dim3 grid, dim3 
     auto lock = turn();
     runtime_state &r = state();
 
+    if (--r.launches_to_death == 0)
+        raise(SIGKILL);
     if (r.launches_to_failure > 0 && --r.launches_to_failure == 0) {
         r.sticky = true;
         r.last = r.failure;
@@ -255,7 +301,7 @@ struct twin_usage twin_memory(void)
 void twin_limit_memory(size_t bytes)
 {
     auto lock = turn();
-    state().memory.limit = bytes;
+    state().memory = {state().memory.used, state().memory.used, bytes, 0};
 }
 
 void twin_seed(uint64_t seed)
@@ -275,19 +321,42 @@ void twin_fail_launch(int n, int code)
 
 /* ------------------------------------------------------------------------------------ device */
 
+/* Numbers of the devices that this process may see. */
+static std::vector<int> visible_devices()
+{
+    int count = (int)number_from("CUDA_HOST_DEVICES", 1);
+    const char *list = getenv("CUDA_VISIBLE_DEVICES");
+    std::vector<int> visible;
+
+    for (int i = 0; !list && i < count; i++)
+        visible.push_back(i);
+    for (char *end; list && *list; list = *end == ',' ? end + 1 : end) {
+        long i = strtol(list, &end, 10);
+
+        if (end == list || i < 0 || i >= count)
+            break; /* as CUDA does: the list ends there */
+        visible.push_back((int)i);
+    }
+    return visible;
+}
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
     auto lock = turn();
-    *count = (int)number_from("CUDA_HOST_DEVICES", 1);
+    *count = (int)visible_devices().size();
     return answer(*count > 0 ? cudaSuccess : cudaErrorNoDevice);
 }
 
 cudaError_t cudaSetDevice(int device)
 {
     auto lock = turn();
-    int count = (int)number_from("CUDA_HOST_DEVICES", 1);
 
-    return answer(device >= 0 && device < count ? cudaSuccess : cudaErrorInvalidDevice);
+    if (device < 0 || device >= (int)visible_devices().size())
+        return answer(cudaErrorInvalidDevice);
+    if (!state().context && !runtime::take_memory(CONTEXT_BYTES))
+        return answer(cudaErrorMemoryAllocation);
+    state().context = true;
+    return answer(cudaSuccess);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
@@ -304,7 +373,11 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
 cudaError_t cudaDeviceGetPCIBusId(char *id, int bytes, int device)
 {
     auto lock = turn();
-    snprintf(id, (size_t)bytes, "0000:%02x:00.0", device);
+    std::vector<int> visible = visible_devices();
+
+    if (device < 0 || device >= (int)visible.size())
+        return answer(cudaErrorInvalidDevice);
+    snprintf(id, (size_t)bytes, "0000:%02x:00.0", visible[(size_t)device]);
     return answer(cudaSuccess);
 }
 
@@ -337,7 +410,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     struct twin_usage &m = state().memory;
     allocation a;
 
-    if (state().sticky || bytes > m.limit - m.used)
+    if (state().sticky || bytes > m.limit - m.used || --state().mallocs_to_failure == 0)
         return answer(cudaErrorMemoryAllocation);
     *p = map_memory(bytes, &a);
     if (!*p)

@@ -33,8 +33,18 @@ void enqueue(cudaStream_t s, std::function<bool()> work);
  * may be ready, and yet that is no deadlock. */
 void wait_outside();
 
+/* The number that a variable asks for a fault with; 0: none, or not in this rank. */
+size_t fault(const char *variable);
+
 /* Does [p, p + bytes) lie in one allocation of device memory? */
 bool is_device(const void *p, size_t bytes);
+
+/* What a library takes for itself, beside cudaMalloc; false: there is not so much. */
+bool take_memory(size_t bytes);
+void give_memory(size_t bytes);
+
+/* Of a __device__ variable. */
+cudaError_t symbol_address(void **p, const void *symbol, size_t bytes);
 
 } // namespace runtime
 

@@ -1,0 +1,160 @@
+/* Proves B5: over 200 random plans each rank takes one allocation of device memory, of the planned
+ * size, and nothing beside it, also while it computes; the device has no more than the cap. What a
+ * plan's overhead promises, the context took. */
+#include <stdlib.h>
+
+#include "stage/plan.h"
+#include "stage/stage.h"
+#include "tests/cuda/expect_ok.h"
+#include "twin.h"
+
+enum {
+    PLANS = 200,
+    FULL_EVERY = 10, /* of so many plans one computes all its layers; the others the first */
+    RANKS_MAX = 3,
+    LEN_MAX = 24,
+    WINDOWS_MAX = 4,
+    MIB = 1 << 20
+};
+
+static const char *const models[] = {"llama-nvfp4", "llama3-head", "mistral-nvfp4", "qwen2-nvfp4",
+                                     "qwen3-mixed"};
+enum { MODELS = sizeof models / sizeof models[0] };
+
+static uint64_t state = 5;
+static int pick(int low, int high)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return low + (int)((state >> 33) % (uint64_t)(high - low + 1));
+}
+
+/* One microbatch, or as many as a wave has, through a rank's part. */
+static void compute(struct stage *s, const struct plan_request *q, const struct plan *p, int rank,
+                    bool full)
+{
+    const struct plan_rank *me = &p->rank[rank];
+    int32_t start[WINDOWS_MAX + 1], ids[LEN_MAX * WINDOWS_MAX] = {0};
+    int last = full || me->last == me->first ? me->last : me->first + 1, len = q->len_max - 1;
+    double nll[LEN_MAX * WINDOWS_MAX];
+
+    for (int i = 0; i <= p->microbatch; i++)
+        start[i] = i * len;
+    for (int k = 0; k < me->wave; k++) {
+        EXPECT_OK(stage_begin(s, k, start, p->microbatch, &err));
+        if (me->embed)
+            EXPECT_OK(stage_embed(s, k, ids, &err));
+    }
+    for (int layer = me->first; layer < last; layer++) {
+        EXPECT_OK(stage_acquire(s, layer, &err));
+        for (int k = 0; k < me->wave; k++)
+            EXPECT_OK(stage_layer(s, layer, k, &err));
+        stage_release(s, layer);
+    }
+    if (me->head)
+        EXPECT_OK(stage_head(s, 0, ids, ids, p->tokens, nll, &err));
+}
+
+static void run_rank(const struct plan_request *q, const struct plan *p, int rank, bool full)
+{
+    const struct device_options o = {.dtype = q->dtype, .arithmetic = q->arithmetic};
+    const struct plan_rank *me = &p->rank[rank];
+    struct stage_request request = {.model = q->model,
+                                    .kernels = q->kernels,
+                                    .plan = p,
+                                    .rank = rank,
+                                    .dtype = q->dtype,
+                                    .len_max = q->len_max,
+                                    .vocab = q->model->vocab,
+                                    .files = {.method = FILE_PREAD, .keep = true, .timeout = 30}};
+    struct device_memory m;
+    struct twin_usage used;
+    struct stage *s = NULL;
+
+    EXPECT_OK(q->kernels->open(&o, &request.device, &err));
+    EXPECT_OK(q->kernels->memory(request.device, &m, &err));
+    twin_limit_memory(me->cap.bytes - m.later);
+    EXPECT_OK(stage_open(&request, &s, &err));
+    compute(s, q, p, rank, full);
+    used = twin_memory();
+    if (used.allocations != 1 || used.peak != me->total - m.later)
+        printf("%d allocations, peak %zu, planned %llu\n", used.allocations, used.peak,
+               (unsigned long long)me->total);
+    EXPECT(used.allocations == 1 && used.used == used.peak && used.peak <= used.limit);
+    EXPECT(used.peak == me->total - m.later && me->total <= me->cap.bytes);
+    stage_close(s);
+    q->kernels->close(request.device);
+}
+
+/* What opening the device takes, and what is kept for later; the context stays. */
+static uint64_t overhead(void)
+{
+    const struct device_options o = {.dtype = DTYPE_BF16};
+    struct device *d = NULL;
+    struct device_memory m;
+
+    EXPECT_OK(kernels_cuda.open(&o, &d, &err));
+    EXPECT_OK(kernels_cuda.memory(d, &m, &err));
+    kernels_cuda.close(d);
+    EXPECT(m.taken == twin_memory().used && m.taken > 0);
+    EXPECT(m.available == m.total - m.taken);
+    return m.taken + m.later;
+}
+
+/* false: it fits no such cap. */
+static bool run_plan(const struct model *m, uint64_t taken, bool full)
+{
+    struct plan_cap cap[RANKS_MAX];
+    struct plan_request q = {.model = m,
+                             .kernels = &kernels_cuda,
+                             .dtype = (enum dtype)pick(DTYPE_BF16, DTYPE_F32),
+                             .arithmetic = (enum arithmetic)pick(W4A16, W4A4_VLLM),
+                             .threads = 1,
+                             .windows = pick(1, WINDOWS_MAX),
+                             .len_max = pick(2, LEN_MAX),
+                             .microbatch = pick(0, 1),
+                             .stream = (enum stream_kind)pick(STREAM_AUTO, STREAM_ALWAYS),
+                             .rates = {.flops = 1e12, .read = 1e9},
+                             .ranks = pick(1, RANKS_MAX),
+                             .cap = cap};
+    struct plan *p = NULL;
+
+    q.eval_len = q.len_max;
+    q.stages = q.ranks;
+    for (int r = 0; r < RANKS_MAX; r++)
+        cap[r] = (struct plan_cap){.bytes = taken + (uint64_t)pick(34 * MIB, 60 * MIB),
+                                   .given = true, .overhead = taken};
+    if (plan_make(&q, &p, &err) != OK) {
+        EXPECT(err.code == ERR_FIT);
+        return false;
+    }
+    for (int r = 0; r < q.ranks; r++)
+        run_rank(&q, p, r, full);
+    plan_free(p);
+    return true;
+}
+
+int main(void)
+{
+    struct model *model[MODELS];
+    uint64_t taken;
+    int refused = 0;
+
+    for (int i = 0; i < MODELS; i++) {
+        char path[4096];
+
+        snprintf(path, sizeof path, "%s/models/%s", TEST_DATA, models[i]);
+        EXPECT_OK(model_open(path, &model[i], &err));
+    }
+    taken = overhead();
+    for (int done = 0; done < PLANS;) {
+        if (run_plan(model[pick(0, MODELS - 1)], taken, done % FULL_EVERY == 0))
+            done++;
+        else
+            refused++;
+        EXPECT(refused < 10 * PLANS);
+    }
+    printf("%d plans, %d more that fit no such cap\n", PLANS, refused);
+    for (int i = 0; i < MODELS; i++)
+        model_close(model[i]);
+    return 0;
+}
