@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -182,6 +183,23 @@ static void check_choice(void)
     free(to);
 }
 
+/* A system that does not let io_uring be opened: threads read past the cache in its place. */
+static void check_refused(void)
+{
+    struct rlimit all;
+    struct file_reader *r;
+
+    EXPECT(getrlimit(RLIMIT_NOFILE, &all) == 0);
+    EXPECT(setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, all.rlim_max}) == 0);
+    EXPECT(!open_reader(FILE_URING, true));
+    EXPECT((r = open_reader(FILE_CHOOSE, false)));
+    EXPECT(setrlimit(RLIMIT_NOFILE, &all) == 0);
+    check_batch(r, 1);
+    check_batch(r, 2);
+    EXPECT(strcmp(file_reader_method(r), "pread, direct") == 0);
+    file_reader_close(r);
+}
+
 int main(void)
 {
     folder_make();
@@ -201,6 +219,7 @@ int main(void)
         }
     }
     check_choice();
+    check_refused();
     file_direct_close(&direct);
     close(file);
     return 0;

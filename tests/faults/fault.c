@@ -7,7 +7,7 @@
  *   kill (standard), abort, exit0, exit3, stop   the process, before the call is made
  *   fail                                         the call fails: EIO, ENOMEM, an MPI error
  *   full                                         the call fails with ENOSPC; write: after a part
- *   slow                                         the call takes 0.3 s longer
+ *   slow, hang                                   the call takes 0.3 s longer; does not return
  * NVFP4_PPL_FAULT_MARK=FILE is made when that happens, so that a test can go on until it does not. */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,10 +25,10 @@
 
 #include "stage/stage.h"
 
-enum action { NOTHING, KILL, ABORT, EXIT0, EXIT3, STOP, FAIL, FULL, SLOW, ACTIONS };
+enum action { NOTHING, KILL, ABORT, EXIT0, EXIT3, STOP, FAIL, FULL, SLOW, HANG, ACTIONS };
 
 static const char *const action_name[ACTIONS] = {"",      "kill", "abort", "exit0", "exit3",
-                                                 "stop", "fail", "full",  "slow"};
+                                                 "stop", "fail", "full",  "slow", "hang"};
 
 static struct {
     char site[32];
@@ -104,6 +104,9 @@ static enum action meet(const char *site)
     case SLOW:
         nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
         return NOTHING;
+    case HANG:
+        for (;;)
+            pause();
     default:
         break;
     }
