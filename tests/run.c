@@ -90,6 +90,14 @@ void args_add_ppl(struct args *a, int np)
     args_add(a, "%s", PROGRAM);
 }
 
+struct args args_tool(const char *name)
+{
+    struct args a = args_none();
+
+    args_add(&a, "%.*s/%s", (int)(strrchr(PROGRAM, '/') - PROGRAM), PROGRAM, name);
+    return a;
+}
+
 void args_add_suffix(struct args *a, const char *suffix)
 {
     char *word = a->word[--a->n];

@@ -28,6 +28,8 @@ struct args {
 struct args args_none(void);
 struct args args_ppl(int np);
 void args_add_ppl(struct args *a, int np);
+/* A tool that is built beside it. */
+struct args args_tool(const char *name);
 void args_add(struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The program with more at the end of its name: the last word so far. */
