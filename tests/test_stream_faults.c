@@ -34,7 +34,7 @@ static void replace_file(const char *path)
     file_printf(path, "another file");
 }
 
-enum { STALL_S = 4 };
+enum { STALL_S = 4 }; /* without a byte: half of stall_timeout */
 
 struct fault {
     const char *name;
@@ -69,7 +69,7 @@ static struct run *start(int np, const char *name, const char *model, bool slowl
                 "  \"rates\": { \"compute\": 20, \"read\": \"500KB\", \"throttle\": %s },\n"
                 "  \"data\": { \"text\": \"%s/text/demo.txt\", \"eval_len\": 21, \"max_rows\": 3 },\n"
                 "  \"stall_timeout\": %d }\n",
-                model, slowly ? "true" : "false", TEST_DATA, STALL_S);
+                model, slowly ? "true" : "false", TEST_DATA, 2 * STALL_S);
     args_add(&a, "%s", spec);
     args_add(&a, "--json");
     args_add(&a, "%s", scratch_path("%s-%d.json", name, np));
