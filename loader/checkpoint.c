@@ -331,7 +331,7 @@ enum status checkpoint_read(const struct checkpoint *c, const struct tensor *t, 
 {
     struct file_span span = checkpoint_span(c, t, at, bytes, dst);
 
-    return file_read(&span, e);
+    return file_span_read(&span, e);
 }
 
 void checkpoint_open_direct(struct checkpoint *c)

@@ -55,7 +55,7 @@ static enum status span_failed(const struct file_span *s, uint64_t at, int error
                 (unsigned long long)(s->bytes - at));
 }
 
-enum status file_read(const struct file_span *s, struct err *e)
+enum status file_span_read(const struct file_span *s, struct err *e)
 {
     for (uint64_t at = 0; at < s->bytes;) {
         size_t part = s->bytes - at < PIECE ? (size_t)(s->bytes - at) : PIECE;

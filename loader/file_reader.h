@@ -13,6 +13,9 @@
  *   - else nothing read is left in the cache. Threads through the cache (pages are given back after
  *     each batch) and io_uring past it read the first batches in turns; whichever was faster reads
  *     the rest. Nothing is read twice for this.
+ *   GB/s of tests/bench/bench_read on 2 busy cores and a virtual disk, from a cold and a warm cache:
+ *   pread 3.1 and 13.9, direct 3.7 and 3.6; io_uring 2.2 and 14.9, direct 3.2 and 3.9. So reading past
+ *   the cache is worth it only where the cache will not hold the file, and io_uring only past it.
  *
  * Memory: file_reader_open allocates all there is: a few small stacks or a ring; file_reader_close
  *         frees (accepts NULL). Spans and what they point to are the caller's and must stay until
@@ -77,6 +80,6 @@ void file_direct_open(int fd, struct file_direct *d);
 void file_direct_close(struct file_direct *d);
 
 /* One small read, at once: pread until all is there. Errors as above. */
-MUST_USE enum status file_read(const struct file_span *span, struct err *e);
+MUST_USE enum status file_span_read(const struct file_span *span, struct err *e);
 
 #endif

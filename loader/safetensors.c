@@ -264,7 +264,7 @@ static enum status read_now(const struct safetensors *f, const char *what, uint6
 {
     struct file_span span = safetensors_span(f, what, offset, bytes, dst);
 
-    return file_read(&span, e);
+    return file_span_read(&span, e);
 }
 
 static enum status open_file(const char *path, struct safetensors *f, struct err *e)
