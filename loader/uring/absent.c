@@ -7,4 +7,4 @@ static enum status open_absent(void **state, struct err *e)
     return fail(e, ERR_UNAVAILABLE, "io_uring: this program was built without liburing");
 }
 
-const struct file_engine file_engine_uring = {.name = "io_uring", .open = open_absent};
+const struct file_engine file_engine_uring = {.open = open_absent};
