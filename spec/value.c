@@ -89,7 +89,7 @@ static enum status read_choice(const struct source *src, const struct spec_key *
 }
 
 static enum status read_size(const struct source *src, const cJSON *item, const char *what,
-                             uint64_t *bytes, struct err *e)
+                             int64_t least, uint64_t *bytes, struct err *e)
 {
     struct err wrong;
     int64_t number;
@@ -98,7 +98,7 @@ static enum status read_size(const struct source *src, const cJSON *item, const 
         if (size_parse(item->valuestring, bytes, &wrong) != OK)
             return json_fail(src->doc, item, e, "%s: %s", what, wrong.msg);
     } else {
-        TRY(json_int(src->doc, item, what, 1, INT64_C(1) << 53, &number, e));
+        TRY(json_int(src->doc, item, what, least, INT64_C(1) << 53, &number, e));
         *bytes = (uint64_t)number;
     }
     return OK;
@@ -107,7 +107,7 @@ static enum status read_size(const struct source *src, const cJSON *item, const 
 static enum status read_cap_bytes(const struct source *src, const cJSON *item, const char *what,
                                   uint64_t *bytes, struct err *e)
 {
-    TRY(read_size(src, item, what, bytes, e));
+    TRY(read_size(src, item, what, 1, bytes, e));
     if (*bytes == 0)
         return json_fail(src->doc, item, e,
                          "%s: got no bytes, want more (leave the entry out for no cap)", what);
@@ -141,7 +141,7 @@ enum status value_read_cap(struct reader *r, const struct source *src, const cJS
                          what, rank, SPEC_RANKS_MAX - 1);
     snprintf(entry, sizeof entry, "%s.%s", what, rank);
     if (number < 0) /* nothing to park in is a budget, too */
-        return read_size(src, item, entry, &caps->host, e);
+        return read_size(src, item, entry, 0, &caps->host, e);
     if (number >= caps->n_ranks) {
         uint64_t *more = spec_alloc(r->owner, ((size_t)number + 1) * sizeof *more);
 
@@ -195,7 +195,7 @@ static enum status read_rate(const struct source *src, const cJSON *item, struct
         return OK;
     }
     if (strcmp(item->string, "read") == 0) {
-        TRY(read_size(src, item, "rates.read", &bytes, e));
+        TRY(read_size(src, item, "rates.read", 1, &bytes, e));
         rates->read = (double)bytes;
         return bytes ? OK
                      : json_fail(src->doc, item, e, "rates.read: got no bytes a second, want more");
