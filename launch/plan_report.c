@@ -65,7 +65,7 @@ static void print_streaming(FILE *to, const struct plan *p, const struct plan_re
         fputc('\n', to);
     }
     if (any && timed)
-        fprintf(to, "reckoned with %.4g GFLOP/s and %s/s from the file on each rank\n",
+        fprintf(to, "reckoned with %.0f GFLOP/s and %s/s from the file on each rank\n",
                 1e-9 * q->rates.flops, size_format((uint64_t)q->rates.read, bytes));
 }
 

@@ -343,8 +343,9 @@ static void add_host(const struct plan_sizes *s, struct plan_rank *r, int rank)
     int neighbours = !r->embed + !r->head, messages, others;
 
     nll_traffic(s, rank, &messages, &others);
-    if (rank == 0) /* it keeps the nll of every position, and one flag a window */
-        r->scoring += (uint64_t)s->q->windows * ((uint64_t)(s->q->len_max - 1) * sizeof(double) + 1);
+    if (rank == 0) /* it keeps the nll of every position; a flag and the order of the windows */
+        r->scoring += (uint64_t)s->q->windows *
+                      ((uint64_t)(s->q->len_max - 1) * sizeof(double) + 1 + sizeof(int64_t));
     r->comm = (uint64_t)messages * (uint64_t)s->tokens * sizeof(double);
     r->overhead += PLAN_OVERHEAD + (uint64_t)(neighbours + others) * PLAN_OVERHEAD_PEER;
 }
