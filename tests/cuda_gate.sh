@@ -12,7 +12,7 @@ nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 targets=${TARGETS:-80 90 100 120}
 
 if ! [ -x "$nvcc" ]; then
-    echo "SKIP: no nvcc (put it on PATH, or name it in NVCC)"
+    echo "SKIP: needs nvcc (put it on PATH, or name it in NVCC)"
     exit 77
 fi
 work=$(mktemp -d)
