@@ -322,7 +322,7 @@ static enum status read_shape(const struct config *c, struct model *m, struct er
     m->norm_eps = (float)v;
     if (act)
         TRY(json_string(c->json, act, "hidden_act", &act_name, e));
-    if (strcmp(act_name, "silu") != 0)
+    if (strcmp(act_name, "silu") != 0 && strcmp(act_name, "swish") != 0) /* two names of one */
         return json_fail(c->json, act, e, "hidden_act '%s' is not supported (silu is)", act_name);
     return OK;
 }

@@ -108,7 +108,7 @@ static void test_shapes(void)
 static void test_harmless(void)
 {
     static const char more[] =
-        ",\"_name_or_path\":\"x\",\"add_cross_attention\":false,\"attention_dropout\":0.0,"
+        ",\"hidden_act\":\"swish\",\"_name_or_path\":\"x\",\"add_cross_attention\":false,\"attention_dropout\":0.0,"
         "\"bad_words_ids\":null,\"chunk_size_feed_forward\":0,\"diversity_penalty\":0.0,"
         "\"do_sample\":false,\"early_stopping\":false,\"encoder_no_repeat_ngram_size\":0,"
         "\"id2label\":{\"0\":\"LABEL_0\"},\"initializer_range\":0.02,\"is_decoder\":false,"
