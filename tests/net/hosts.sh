@@ -1,6 +1,7 @@
 # Sourced: two hosts on this machine, each a network namespace with a name of its own, joined by a
 # bridge in a third one, where a link is cut without either host noticing. No other addresses than
-# theirs and loopback. hosts_up DIR; hosts_down; on_host N COMMAND...; hosts_mpirun ARGS...
+# theirs and loopback. hosts_up DIR, or with a slow cable hosts_up DIR DELAY_MS MBIT LOSS_PER_MILLION;
+# hosts_down; on_host N COMMAND...; hosts_mpirun ARGS...
 
 hosts_missing() {
     command -v ip >/dev/null || { echo "ip not found (apt install iproute2)" && return; }
@@ -10,16 +11,46 @@ hosts_missing() {
     ip netns del "nvt$$"
 }
 
-hosts_up() {
+# veth0 of both hosts, joined at a bridge.
+hosts_join() {
     local i
-    hosts=$1 switch=nv$$s
+    switch=nv$$s
     ip netns add "$switch"
     ip -n "$switch" link add br0 type bridge
     ip -n "$switch" link set br0 up
     for i in 1 2; do
-        ip netns add "nv$$h$i"
         ip link add veth0 netns "nv$$h$i" type veth peer name "p$i" netns "$switch"
         ip -n "$switch" link set "p$i" master br0 up
+    done
+}
+
+# veth0 of both hosts, joined by the program wire. hosts_wire DELAY_MS MBIT LOSS_PER_MILLION
+hosts_wire() {
+    local i
+    cc -O2 -D_GNU_SOURCE -o "$hosts/wire" "$(dirname "${BASH_SOURCE[0]}")/wire.c" || return
+    "$hosts/wire" "nv$$a" "nv$$b" "$@" >"$hosts/wire.out" 2>&1 &
+    wire=$!
+    for i in $(seq 50); do
+        grep -qs ready "$hosts/wire.out" && break
+        sleep 0.1
+    done
+    i=0
+    for tap in "nv$$a" "nv$$b"; do
+        i=$((i + 1))
+        ip link set "$tap" mtu 9000 netns "nv$$h$i"
+        ip -n "nv$$h$i" link set "$tap" name veth0
+    done
+}
+
+hosts_up() {
+    local i
+    hosts=$1 wire=
+    shift
+    for i in 1 2; do
+        ip netns add "nv$$h$i"
+    done
+    if [ $# -gt 0 ]; then hosts_wire "$@"; else hosts_join; fi || return
+    for i in 1 2; do
         ip -n "nv$$h$i" link set lo up
         ip -n "nv$$h$i" addr add "10.77.0.$i/24" dev veth0
         ip -n "nv$$h$i" link set veth0 up
@@ -37,6 +68,7 @@ AGENT
 
 hosts_down() {
     local i pid
+    [ -z "$wire" ] || kill "$wire" 2>/dev/null
     for i in "h1" "h2" s; do
         for pid in $(ip netns pids "nv$$$i" 2>/dev/null); do kill -KILL "$pid"; done
         ip netns del "nv$$$i" 2>/dev/null
