@@ -20,8 +20,9 @@
 static const double beat_s = 1, look_s = 0.25; /* a beat; a look whether there is news */
 /* A loop that took so much longer than it should says that this process was stopped itself. */
 static const double stopped_s = 3;
-/* Rank 0 is lost: rank 1 speaks at once, each further rank so much later, if it is still there. */
-static const double turn_s = 1.5, turns_max_s = 4.5;
+/* Rank 0 is lost: rank 1 speaks at once and has so long to end the job; each further rank speaks so
+ * much later, if it is still there. */
+static const double turn_s = 3.5, turns_max_s = 7;
 /* How long rank 0 waits at the end for the others to close. */
 static const double goodbye_s = 2;
 
@@ -133,6 +134,9 @@ static void lose(struct lifeline *l, const struct peer *peer, struct cause cause
     if (c->rank > 0) { /* rank 0 is lost: each in its turn */
         double wait = turn_s * (c->rank - 1);
 
+        pthread_mutex_lock(&l->lock);
+        l->waiting = true;
+        pthread_mutex_unlock(&l->lock);
         poll(NULL, 0, (int)(1000 * (wait < turns_max_s ? wait : turns_max_s)));
     }
     if (peer->step > 0)
@@ -346,8 +350,9 @@ bool lifeline_tell(struct lifeline *l, enum status code, const char *message)
     snprintf(p.text, sizeof p.text, "%s", message);
     pthread_mutex_lock(&l->lock);
     /* An end that is known already has its own message. */
-    told = l->ended || (l->peer[0].fd >= 0 && !l->peer[0].left && send_to(&l->peer[0], &p) == 0);
-    l->ended = true;
+    told = l->ended || l->waiting ||
+           (l->peer[0].fd >= 0 && !l->peer[0].left && send_to(&l->peer[0], &p) == 0);
+    l->ended = l->ended || !l->waiting; /* whose turn comes must still be able to speak */
     pthread_mutex_unlock(&l->lock);
     return told;
 }

@@ -49,6 +49,7 @@ struct lifeline {
 
     pthread_mutex_t lock; /* sends, and: */
     bool ended;           /* an end was announced or noticed */
+    bool waiting;         /* rank 0 is lost, and it is not this rank's turn to say so */
 };
 
 struct packet lifeline_packet(const struct lifeline *l, enum packet_kind kind);

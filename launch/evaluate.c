@@ -44,8 +44,8 @@ struct evaluation {
 
 /* Seconds. Windows that finish within TICK_LEAST share one sync of the journal. */
 static const double TICK_LEAST = 0.2, TICK_MOST = 5, STATUS_LEAST = 1;
-/* For the lock of a rank 0 that is gone: the launcher ends the others after a second. */
-static const double LOCK_WAIT = 0.5;
+/* For a rank 0 that is lost: until its lock is free, or it has written by itself. */
+static const double ROOT_WAIT = 2;
 
 static bool is_root(const struct evaluation *v)
 {
@@ -321,20 +321,21 @@ void evaluate_failed(struct evaluation *v, int code, const char *reason)
 
 void evaluate_root_lost(struct evaluation *v, const char *reason)
 {
-    double end = clock_seconds() + LOCK_WAIT;
+    const char *dir = v->spec->out;
+    double end = clock_seconds() + ROOT_WAIT;
     struct folder_lock *lock = NULL;
     struct err ignored;
-    enum status st;
-    char path[4096];
 
-    if (!in_folder(v, "status.json", path, sizeof path) || access(path, F_OK) != 0)
+    if (!dir)
         return;
-    do { /* its sockets close before its files do */
-        st = folder_lock_take(v->spec->out, &lock, &ignored);
-    } while (st != OK && clock_seconds() < end && usleep(20000) == 0);
-    if (st == OK) /* else it is only stopped, and writes when the launcher wakes it to end it */
-        st = status_end_for(v->spec->out, reason, ERR_INTERRUPTED, &ignored);
-    folder_lock_release(lock);
+    folder_lock_wake_owner(dir); /* one that was only stopped finds our word, and writes by itself */
+    while (status_is_running(dir) && clock_seconds() < end) {
+        if (folder_lock_take(dir, &lock, &ignored) == OK &&
+            status_end_for(dir, reason, ERR_INTERRUPTED, &ignored) != OK)
+            end = 0;
+        folder_lock_release(lock);
+        usleep(20000);
+    }
 }
 
 static void print_notes(const struct evaluation *v, const struct run *r)

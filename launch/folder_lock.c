@@ -61,16 +61,24 @@ static void read_owner(const struct folder_lock *l, char text[OWNER_TEXT])
             *c = '?';
 }
 
-/* Did the owner run on this host, and is it gone? Of another host nothing is known. */
-static bool owner_is_gone(const char *owner)
+/* The owner's process where it runs on this host, else 0; -1: it is nobody's. */
+static pid_t owner_here(const char *owner)
 {
     char host[64] = "", theirs[64] = "";
     long pid = 0;
 
     gethostname(host, sizeof host - 1);
     if (sscanf(owner, "host %63[^,], process %ld", theirs, &pid) != 2 || pid <= 0)
-        return true; /* nobody's */
-    return strcmp(host, theirs) == 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+        return -1;
+    return strcmp(host, theirs) == 0 ? (pid_t)pid : 0;
+}
+
+/* Did the owner run on this host, and is it gone? Of another host nothing is known. */
+static bool owner_is_gone(const char *owner)
+{
+    pid_t pid = owner_here(owner);
+
+    return pid < 0 || (pid > 0 && kill(pid, 0) != 0 && errno == ESRCH);
 }
 
 static enum status take(struct folder_lock *l, const char *dir, struct err *e)
@@ -112,6 +120,24 @@ enum status folder_lock_take(const char *dir, struct folder_lock **out, struct e
     else
         *out = l;
     return st;
+}
+
+void folder_lock_wake_owner(const char *dir)
+{
+    struct folder_lock l;
+    char owner[OWNER_TEXT];
+    pid_t pid;
+
+    if (snprintf(l.path, sizeof l.path, "%s/lock", dir) >= PATH_MAX)
+        return;
+    l.fd = open(l.path, O_RDONLY | O_CLOEXEC);
+    if (l.fd < 0)
+        return;
+    read_owner(&l, owner);
+    close(l.fd);
+    pid = owner_here(owner);
+    if (pid > 0)
+        kill(pid, SIGCONT);
 }
 
 void folder_lock_release(struct folder_lock *l)

@@ -198,6 +198,21 @@ static bool says_running(const struct json *j)
     return state && strcmp(state, run_state_name(RUN_RUNNING)) == 0;
 }
 
+bool status_is_running(const char *dir)
+{
+    struct json *j = NULL;
+    char path[4096];
+    struct err ignored;
+    bool running;
+
+    snprintf(path, sizeof path, "%s/%s", dir, file_name);
+    running = access(path, F_OK) == 0 &&
+              json_open(path, STATUS_BYTES_MAX, JSON_STRICT, ERR_DATA, &j, &ignored) == OK &&
+              says_running(j);
+    json_close(j);
+    return running;
+}
+
 enum status status_end_for(const char *dir, const char *reason, int exit_code, struct err *e)
 {
     struct content c = {.reason = reason, .exit_code = exit_code};

@@ -39,6 +39,8 @@ MUST_USE enum status status_write(struct status_file *f, const struct run_status
                                   struct err *e);
 void status_close(struct status_file *f);
 
+/* Does the status.json in `dir` say "running"? */
+bool status_is_running(const char *dir);
 /* For a process that is gone: its status.json, if it says "running", becomes partial because of
  * `reason`; the rest stays. OK also when there is nothing to do. The caller holds the folder's lock,
  * so nobody else writes there. */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static void put(struct args *a, const char *name, const char *value)
@@ -130,6 +132,17 @@ int way_processes(void)
 bool way_fault_met(void)
 {
     return file_exists(scratch_path("mark"));
+}
+
+double way_fault_age(void)
+{
+    struct timespec t;
+    struct stat s;
+
+    if (stat(scratch_path("mark"), &s) != 0)
+        return 0;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (double)(t.tv_sec - s.st_mtim.tv_sec) + 1e-9 * (double)(t.tv_nsec - s.st_mtim.tv_nsec);
 }
 
 int way_lines(const struct run *r)

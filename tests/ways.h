@@ -25,6 +25,8 @@ struct run *way_expect(const char *out, const struct way *w, int code);
 int way_processes(void);
 /* Was the fault of the last run met? */
 bool way_fault_met(void);
+/* Seconds since then, or since it was met last. */
+double way_fault_age(void);
 /* Lines of stderr that are the program's word about a failure. */
 int way_lines(const struct run *r);
 
