@@ -11,7 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "spec/clock.h"
+
 enum { OWNER_TEXT = 256 };
+
+/* A process that was killed may hold its lock for a moment after its launcher has left. */
+static const double leaving_s = 0.3;
 
 struct folder_lock {
     int fd;
@@ -84,14 +89,19 @@ static bool owner_is_gone(const char *owner)
 static enum status take(struct folder_lock *l, const char *dir, struct err *e)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    double end = clock_seconds() + leaving_s;
     char owner[OWNER_TEXT];
     bool busy;
+    int code;
 
     l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (l->fd < 0)
         return fail(e, ERR_OUTPUT, "%s: %s", l->path, strerror(errno));
     read_owner(l, owner);
-    if (fcntl(l->fd, F_OFD_SETLK, &whole) == 0)
+    while ((code = fcntl(l->fd, F_OFD_SETLK, &whole)) != 0 && errno == EAGAIN &&
+           clock_seconds() < end)
+        usleep(10000);
+    if (code == 0)
         busy = false;
     else
         busy = errno == EAGAIN || errno == EACCES || !owner_is_gone(owner);

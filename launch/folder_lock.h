@@ -13,7 +13,7 @@
 
 struct folder_lock;
 
-/* Held by another run: ERR_OUTPUT, naming its host, process and job. */
+/* Held by another run, also a third of a second later: ERR_OUTPUT, naming its host, process and job. */
 MUST_USE enum status folder_lock_take(const char *dir, struct folder_lock **out, struct err *e);
 /* Lets the owner go on (SIGCONT) if it runs on this host and was stopped. */
 void folder_lock_wake_owner(const char *dir);
