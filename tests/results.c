@@ -187,6 +187,8 @@ struct measurement measure(struct args *a, double limit_s)
     args_add(a, "%s", json);
     args_add(a, "--nll");
     args_add(a, "%s", nll);
+    if (PLANNED_MEMORY)
+        args_add(a, "--strict-memory");
     m.run = run_program(a, limit_s);
     if (m.run->code == 0) {
         m.json = json_file(json);

@@ -45,7 +45,8 @@ struct measurement {
     struct array *nll;
 };
 
-/* `a` is the whole command line but for --json and --nll, which measure() adds. */
+/* `a` is the whole command line but for --json, --nll and --strict-memory, which measure() adds: more
+ * memory than planned is a failure, but in sanitizer builds, whose own memory nobody planned. */
 struct measurement measure(struct args *a, double limit_s);
 /* The same; ends the test with what the program said when it did not end with exit code 0. */
 struct measurement must_measure(struct args *a, double limit_s);

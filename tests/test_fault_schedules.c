@@ -1,5 +1,5 @@
 // links: run spec
-// timeout: 400
+// timeout: 600
 // labels: slow faults
 // processors: 2
 /* Proves D5: random schedules of faults, kills and resumes, each run with other ranks, microbatches
@@ -8,13 +8,14 @@
  *
  *   build/test_fault_schedules 300 [SEED]
  *
- * The seed of a schedule is printed before it runs; SEED repeats it, and goes on from there. */
+ * The seed of a schedule is printed before it runs; SEED repeats it, and goes on from there. Without
+ * one it is always the same, so that a check that failed can be repeated; other seeds are for nights. */
 #include <time.h>
 
 #include "tests/test.h"
 #include "tests/ways.h"
 
-enum { ROWS = 5, RUNS_MAX = 4, SLICE_S = 180 };
+enum { ROWS = 5, RUNS_MAX = 4, SLICE_S = 180, SEED = 1000 };
 
 static unsigned next_random(uint64_t *state, unsigned below)
 {
@@ -102,7 +103,7 @@ int main(int argc, char **argv)
     const struct way plain = {.np = 1, .microbatch = 1, .rows = ROWS};
     const char *want = scratch_path("want");
     int schedules = argc > 1 ? atoi(argv[1]) : 0;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)time(NULL);
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : SEED;
     time_t began = time(NULL);
     int n = 0;
 

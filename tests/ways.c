@@ -84,7 +84,7 @@ struct run *way_run(const char *out, const struct way *w)
 {
     struct run *r = way_start(out, w);
 
-    run_wait(r, 60);
+    run_wait(r, WAY_LIMIT_S);
     return r;
 }
 
