@@ -115,6 +115,24 @@ void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bo
         fprintf(to, "slowest rank: %.0f %% of the time of the mean one\n", 100 / p->balance);
 }
 
+enum status plan_print_caps(FILE *to, const struct plan *p, const struct plan_request *q, bool timed,
+                            struct err *e)
+{
+    for (int r = 0; r < p->ranks; r++) {
+        uint64_t runs, without_stall;
+        char bytes[SIZE_TEXT];
+
+        TRY(plan_smallest_caps(q, r, &runs, &without_stall, e));
+        fprintf(to, "rank %d would run with a cap of %s%s", r, size_format(runs, bytes),
+                p->ranks > 1 ? " (the others as they are)" : "");
+        if (timed && without_stall)
+            fprintf(to, ", and from %s on no rank waits for layers",
+                    size_format(without_stall, bytes));
+        fputc('\n', to);
+    }
+    return OK;
+}
+
 static void add_bytes(cJSON *to, const char *name, uint64_t bytes)
 {
     cJSON_AddNumberToObject(to, name, (double)bytes); /* exact below 2^53 */

@@ -13,6 +13,11 @@
  * are shown. */
 void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bool timed);
 
+/* A line a rank: the smallest cap that would still run, the others as they are, and (`timed`) the
+ * smallest with which no rank waits for layers. */
+MUST_USE enum status plan_print_caps(FILE *to, const struct plan *p, const struct plan_request *q,
+                                     bool timed, struct err *e);
+
 /* The same as JSON, with the smallest caps per rank; cJSON_Delete frees it. */
 MUST_USE enum status plan_json(const struct plan *p, const struct plan_request *q, bool timed,
                                cJSON **out, struct err *e);

@@ -84,6 +84,15 @@ static enum status copy_for_device(const struct spec *spec, const struct options
     return OK;
 }
 
+static enum status print_plan(const struct run *r, const struct roofline *roofline, struct err *e)
+{
+    plan_print(stdout, r->plan, &r->request, r->timed);
+    TRY(plan_print_caps(stdout, r->plan, &r->request, r->timed, e));
+    if (roofline)
+        roofline_print(stdout, roofline, r->plan);
+    return OK;
+}
+
 /* Prints and writes what was asked for of a plan that is made. */
 static enum status show_plan(const struct options *o, const struct run *r, const char *label,
                              cJSON *plans, struct err *e)
@@ -91,21 +100,22 @@ static enum status show_plan(const struct options *o, const struct run *r, const
     bool quiet = o->json && strcmp(o->json, "-") == 0;
     struct roofline *roofline = NULL;
     cJSON *json = NULL;
+    enum status st = OK;
 
     if (o->roofline)
         TRY(roofline_make(&r->request, r->plan, roofline_device(o->roofline), &roofline, e));
     if (!quiet)
-        plan_print(stdout, r->plan, &r->request, r->timed);
-    if (!quiet && roofline)
-        roofline_print(stdout, roofline, r->plan);
-    if (o->json && plan_json(r->plan, &r->request, r->timed, &json, e) == OK) {
+        st = print_plan(r, roofline, e);
+    if (st == OK && o->json)
+        st = plan_json(r->plan, &r->request, r->timed, &json, e);
+    if (json) {
         cJSON_AddStringToObject(json, "label", label);
         if (roofline)
             cJSON_AddItemToObject(json, "roofline", roofline_json(roofline));
         cJSON_AddItemToArray(plans, json);
     }
     roofline_free(roofline);
-    return o->json && !json ? e->code : OK;
+    return st;
 }
 
 static enum status plan_model(const struct options *o, const struct spec *spec, int i,

@@ -128,7 +128,6 @@ static void run(void)
     struct args a = words("{\"0\": \"6GB\"}");
     double before, after;
 
-    args_add(&a, "--strict-memory");
     sync(); /* pages yet to be written cannot be given back */
     before = cached();
     struct measurement m = must_measure(&a, 600);

@@ -125,6 +125,7 @@ static void test_plan(void)
     args_add(&a, "%s", json);
     struct run *r = run_program(&a, 60);
     expect_code(r, 0);
+    EXPECT(strstr(r->out, "\nrank 3 would run with a cap of "));
     cJSON *root = json_file(json);
     const cJSON *ranks = json_at(cJSON_GetArrayItem(json_at(root, "plans"), 0), "ranks");
     EXPECT(cJSON_GetArraySize(ranks) == 4);
