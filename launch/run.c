@@ -150,14 +150,6 @@ static void fill_request(struct run *r, int ranks)
     r->timed = r->spec->rates.compute > 0 && r->spec->rates.read > 0;
 }
 
-static bool streams(const struct plan *p)
-{
-    for (int i = 0; i < p->ranks; i++)
-        if (p->rank[i].streamed)
-            return true;
-    return false;
-}
-
 static struct device_options device_options(const struct run *r)
 {
     return (struct device_options){
@@ -207,7 +199,7 @@ static enum status share_rates(struct run *r, struct err *e)
 static enum status plan_with_rates(struct run *r, struct err *e)
 {
     TRY(plan_make(&r->request, &r->plan, e));
-    if (r->timed || !streams(r->plan))
+    if (r->timed || !plan_has_streams(r->plan))
         return OK;
     TRY(share_rates(r, e));
     r->timed = true;

@@ -76,14 +76,14 @@ static double slowest_stage(const struct plan_sizes *s, const int *cut)
 static enum status streamed_microbatch(struct plan_sizes *s, int *cut, int *microbatch,
                                        struct err *e)
 {
-    double best = INFINITY;
+    double best = INFINITY, seconds;
     int wanted = s->q->kernels->tokens_wanted, chosen = 0, least, most;
 
     for (int tokens = TOKENS_STREAMED; tokens <= wanted; tokens *= 2) {
         wanted_microbatch(s, tokens, &least, &most);
         TRY(largest_microbatch(s, true, s->q->microbatch ? least : 1, most, cut, microbatch, e));
-        if (*microbatch && slowest_stage(s, cut) <= best) {
-            best = slowest_stage(s, cut);
+        if (*microbatch && (seconds = slowest_stage(s, cut)) <= best) {
+            best = seconds;
             chosen = *microbatch;
         }
     }
@@ -166,7 +166,7 @@ static enum status plan_stages(const struct plan_request *q, int stages, struct 
     return st;
 }
 
-static bool has_streams(const struct plan *p)
+bool plan_has_streams(const struct plan *p)
 {
     for (int r = 0; r < p->ranks; r++)
         if (p->rank[r].streamed)
@@ -185,8 +185,8 @@ static bool has_stalls(const struct plan *p)
 /* Is `a`, of fewer stages, to be kept before `b`? */
 static bool better(const struct plan *a, const struct plan *b)
 {
-    if (has_streams(a) != has_streams(b))
-        return has_streams(b);
+    if (plan_has_streams(a) != plan_has_streams(b))
+        return plan_has_streams(b);
     if (has_stalls(a) != has_stalls(b))
         return has_stalls(b);
     return !has_stalls(a) || a->seconds <= b->seconds;
@@ -209,7 +209,7 @@ static enum status try_plan(const struct plan_request *q, struct plan **out, str
     struct plan *best = NULL;
 
     *out = NULL;
-    for (int stages = 1; stages <= q->ranks && !(best && !has_streams(best)); stages++) {
+    for (int stages = 1; stages <= q->ranks && !(best && !plan_has_streams(best)); stages++) {
         struct plan *p = NULL;
 
         if (!may_have_stages(q, stages))

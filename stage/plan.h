@@ -122,6 +122,8 @@ struct plan {
 
 MUST_USE enum status plan_make(const struct plan_request *q, struct plan **out, struct err *e);
 void plan_free(struct plan *p);
+/* Does any rank stream layers? */
+bool plan_has_streams(const struct plan *p);
 
 /* The least cap of `rank`, the others as they are, with which plan_make still plans; and with which
  * no rank waits for layers. 0 when no cap of this rank would do. */
