@@ -115,22 +115,18 @@ void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bo
         fprintf(to, "slowest rank: %.0f %% of the time of the mean one\n", 100 / p->balance);
 }
 
-enum status plan_print_caps(FILE *to, const struct plan *p, const struct plan_request *q, bool timed,
-                            struct err *e)
+void plan_print_caps(FILE *to, const struct plan *p, const struct plan_least *least, bool timed)
 {
     for (int r = 0; r < p->ranks; r++) {
-        uint64_t runs, without_stall;
         char bytes[SIZE_TEXT];
 
-        TRY(plan_smallest_caps(q, r, &runs, &without_stall, e));
-        fprintf(to, "rank %d would run with a cap of %s%s", r, size_format(runs, bytes),
+        fprintf(to, "rank %d would run with a cap of %s%s", r, size_format(least[r].runs, bytes),
                 p->ranks > 1 ? " (the others as they are)" : "");
-        if (timed && without_stall)
+        if (timed && least[r].without_stall)
             fprintf(to, ", and from %s on no rank waits for layers",
-                    size_format(without_stall, bytes));
+                    size_format(least[r].without_stall, bytes));
         fputc('\n', to);
     }
-    return OK;
 }
 
 static void add_bytes(cJSON *to, const char *name, uint64_t bytes)
@@ -138,13 +134,13 @@ static void add_bytes(cJSON *to, const char *name, uint64_t bytes)
     cJSON_AddNumberToObject(to, name, (double)bytes); /* exact below 2^53 */
 }
 
-static enum status rank_json(const struct plan_request *q, const struct plan_rank *r, int rank,
-                             bool timed, cJSON *to, struct err *e)
+static void rank_json(const struct plan_rank *r, int rank, const struct plan_least *least,
+                      bool timed, cJSON *to)
 {
     static const char *const key[COLUMNS] = {
         "weights_bytes",  "activations_bytes", "scratch_bytes", "scoring_bytes", "comm_bytes",
         "overhead_bytes", "planned_bytes",     "cap_bytes",     "free_bytes"};
-    uint64_t item[COLUMNS], runs = 0, without_stall = 0;
+    uint64_t item[COLUMNS];
     const int layers[2] = {r->first, r->last - 1};
 
     items(r, item);
@@ -170,18 +166,21 @@ static enum status rank_json(const struct plan_request *q, const struct plan_ran
         cJSON_AddNumberToObject(to, "predicted_seconds", r->seconds);
         cJSON_AddNumberToObject(to, "predicted_stall", r->stall);
     }
-    TRY(plan_smallest_caps(q, rank, &runs, &without_stall, e));
-    add_bytes(to, "smallest_cap_bytes", runs);
-    add_bytes(to, "smallest_cap_without_stall_bytes", without_stall);
-    return OK;
+    add_bytes(to, "smallest_cap_bytes", least->runs);
+    add_bytes(to, "smallest_cap_without_stall_bytes", least->without_stall);
 }
 
-enum status plan_json(const struct plan *p, const struct plan_request *q, bool timed, cJSON **out,
-                      struct err *e)
+enum status plan_json(const struct plan *p, const struct plan_request *q,
+                      const struct plan_least *least, bool timed, cJSON **out, struct err *e)
 {
     cJSON *root = cJSON_CreateObject(), *ranks = cJSON_AddArrayToObject(root, "ranks");
-    enum status st = ranks ? OK : fail(e, ERR_FIT, "no memory for the plan's JSON");
 
+    *out = root;
+    if (!ranks) {
+        cJSON_Delete(root);
+        *out = NULL;
+        return fail(e, ERR_FIT, "no memory for the plan's JSON");
+    }
     cJSON_AddNumberToObject(root, "stages", p->stages);
     cJSON_AddNumberToObject(root, "replicas", p->replicas);
     cJSON_AddNumberToObject(root, "microbatch_windows", p->microbatch);
@@ -197,16 +196,11 @@ enum status plan_json(const struct plan *p, const struct plan_request *q, bool t
         cJSON_AddNumberToObject(root, "rate_flops_per_second", q->rates.flops);
         cJSON_AddNumberToObject(root, "rate_read_bytes_per_second", q->rates.read);
     }
-    for (int r = 0; st == OK && r < p->ranks; r++) {
+    for (int r = 0; r < p->ranks; r++) {
         cJSON *one = cJSON_CreateObject();
 
         cJSON_AddItemToArray(ranks, one);
-        st = rank_json(q, &p->rank[r], r, timed, one, e);
+        rank_json(&p->rank[r], r, &least[r], timed, one);
     }
-    if (st != OK) {
-        cJSON_Delete(root);
-        root = NULL;
-    }
-    *out = root;
-    return st;
+    return OK;
 }

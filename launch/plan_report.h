@@ -13,13 +13,13 @@
  * are shown. */
 void plan_print(FILE *to, const struct plan *p, const struct plan_request *q, bool timed);
 
-/* A line a rank: the smallest cap that would still run, the others as they are, and (`timed`) the
- * smallest with which no rank waits for layers. */
-MUST_USE enum status plan_print_caps(FILE *to, const struct plan *p, const struct plan_request *q,
-                                     bool timed, struct err *e);
+/* A line a rank: the smallest cap that would still run, and (`timed`) the smallest with which no rank
+ * waits for layers. least[ranks]: of plan_smallest_caps. */
+void plan_print_caps(FILE *to, const struct plan *p, const struct plan_least *least, bool timed);
 
-/* The same as JSON, with the smallest caps per rank; cJSON_Delete frees it. */
-MUST_USE enum status plan_json(const struct plan *p, const struct plan_request *q, bool timed,
-                               cJSON **out, struct err *e);
+/* Both as JSON; cJSON_Delete frees it. */
+MUST_USE enum status plan_json(const struct plan *p, const struct plan_request *q,
+                               const struct plan_least *least, bool timed, cJSON **out,
+                               struct err *e);
 
 #endif

@@ -84,12 +84,26 @@ static enum status copy_for_device(const struct spec *spec, const struct options
     return OK;
 }
 
-static enum status print_plan(const struct run *r, const struct roofline *roofline, struct err *e)
+static void print_plan(const struct run *r, const struct plan_least *least,
+                       const struct roofline *roofline)
 {
     plan_print(stdout, r->plan, &r->request, r->timed);
-    TRY(plan_print_caps(stdout, r->plan, &r->request, r->timed, e));
+    plan_print_caps(stdout, r->plan, least, r->timed);
     if (roofline)
         roofline_print(stdout, roofline, r->plan);
+}
+
+static enum status add_plan(const struct run *r, const struct plan_least *least,
+                            const struct roofline *roofline, const char *label, cJSON *plans,
+                            struct err *e)
+{
+    cJSON *json;
+
+    TRY(plan_json(r->plan, &r->request, least, r->timed, &json, e));
+    cJSON_AddStringToObject(json, "label", label);
+    if (roofline)
+        cJSON_AddItemToObject(json, "roofline", roofline_json(roofline));
+    cJSON_AddItemToArray(plans, json);
     return OK;
 }
 
@@ -97,24 +111,19 @@ static enum status print_plan(const struct run *r, const struct roofline *roofli
 static enum status show_plan(const struct options *o, const struct run *r, const char *label,
                              cJSON *plans, struct err *e)
 {
-    bool quiet = o->json && strcmp(o->json, "-") == 0;
+    struct plan_least *least = calloc((size_t)r->plan->ranks, sizeof *least);
     struct roofline *roofline = NULL;
-    cJSON *json = NULL;
-    enum status st = OK;
+    enum status st = least ? plan_smallest_caps(&r->request, least, e)
+                           : fail(e, ERR_FIT, "no memory for %d ranks", r->plan->ranks);
 
-    if (o->roofline)
-        TRY(roofline_make(&r->request, r->plan, roofline_device(o->roofline), &roofline, e));
-    if (!quiet)
-        st = print_plan(r, roofline, e);
+    if (st == OK && o->roofline)
+        st = roofline_make(&r->request, r->plan, roofline_device(o->roofline), &roofline, e);
+    if (st == OK && !(o->json && strcmp(o->json, "-") == 0))
+        print_plan(r, least, roofline);
     if (st == OK && o->json)
-        st = plan_json(r->plan, &r->request, r->timed, &json, e);
-    if (json) {
-        cJSON_AddStringToObject(json, "label", label);
-        if (roofline)
-            cJSON_AddItemToObject(json, "roofline", roofline_json(roofline));
-        cJSON_AddItemToArray(plans, json);
-    }
+        st = add_plan(r, least, roofline, label, plans, e);
     roofline_free(roofline);
+    free(least);
     return st;
 }
 

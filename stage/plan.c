@@ -82,7 +82,10 @@ static enum status streamed_microbatch(struct plan_sizes *s, int *cut, int *micr
     for (int tokens = TOKENS_STREAMED; tokens <= wanted; tokens *= 2) {
         wanted_microbatch(s, tokens, &least, &most);
         TRY(largest_microbatch(s, true, s->q->microbatch ? least : 1, most, cut, microbatch, e));
-        if (*microbatch && (seconds = slowest_stage(s, cut)) <= best) {
+        if (!*microbatch)
+            continue;
+        seconds = slowest_stage(s, cut);
+        if (seconds <= best) {
             best = seconds;
             chosen = *microbatch;
         }
@@ -279,13 +282,16 @@ static enum status enough_cap(const struct plan_request *q, int rank, uint64_t u
     return st;
 }
 
-enum status plan_smallest_caps(const struct plan_request *q, int rank, uint64_t *runs,
-                               uint64_t *without_stall, struct err *e)
+enum status plan_smallest_caps(const struct plan_request *q, struct plan_least *least,
+                               struct err *e)
 {
     enum { UNIT = 4096 };
 
-    TRY(enough_cap(q, rank, UNIT, false, runs, e));
-    return enough_cap(q, rank, UNIT, true, without_stall, e);
+    for (int r = 0; r < q->ranks; r++) {
+        TRY(enough_cap(q, r, UNIT, false, &least[r].runs, e));
+        TRY(enough_cap(q, r, UNIT, true, &least[r].without_stall, e));
+    }
+    return OK;
 }
 
 /* The largest len_max below the asked one whose plan fits with these caps; 0 = none. */
