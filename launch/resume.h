@@ -2,9 +2,9 @@
  *
  * The journal of a model holds the nll of finished windows. At the start rank 0 reads it, scores
  * those windows, and all ranks leave them out; from then on windows are added as they finish. What
- * the numbers depend on is the journal's identity: program, spec, ids, model (and a sample
- * of each tensor's bytes), arithmetic, the order of the backend's sums, windows. What they do not depend on (ranks, caps, streaming, microbatch,
- * threads) may be another one each time.
+ * the numbers depend on is the journal's identity: program, spec, ids, model (and a sample of each
+ * tensor's bytes), arithmetic, the order of the backend's sums, windows. What they do not depend on
+ * (ranks, caps, streaming, microbatch, threads) may be another one each time.
  *
  * Memory: resume_open allocates on rank 0; resume_close frees (accepts NULL). The run must outlive it.
  * Threads: one at a time; any. */

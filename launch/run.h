@@ -6,7 +6,8 @@
  *
  * Memory: run_open allocates; run_close frees (accepts NULL).
  * Order:  run_open, run_device; where it goes on from a journal, resume_open (resume.h); run_plan,
- *         where run_connects run_connect and run_plan; run_load, run_score; run_close. Or run_open, run_plan_only, run_close. */
+ *         where run_connects run_connect and run_plan; run_load, run_score; run_close. Or run_open,
+ *         run_plan_only, run_close. */
 #ifndef LAUNCH_RUN_H
 #define LAUNCH_RUN_H
 
