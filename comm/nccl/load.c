@@ -1,15 +1,12 @@
 /* load.c - finding NCCL. */
 #include <dlfcn.h>
-#include <string.h>
 
 #include "comm/nccl/api.h"
+#include "spec/library.h"
 
 static const char *const libraries[] = {"libnccl.so.2", "/usr/local/cuda/lib64/libnccl.so.2"};
 
-static const struct {
-    size_t offset;
-    const char *name;
-} functions[] = {
+static const struct library_function functions[] = {
     {offsetof(struct nccl_api, get_version), "ncclGetVersion"},
     {offsetof(struct nccl_api, get_id), "ncclGetUniqueId"},
     {offsetof(struct nccl_api, init), "ncclCommInitRankConfig"},
@@ -25,6 +22,7 @@ static const struct {
 
 enum status nccl_load(struct nccl_api *api, struct err *e)
 {
+    const char *missing;
     int version = 0;
 
     *api = (struct nccl_api){0};
@@ -35,16 +33,12 @@ enum status nccl_load(struct nccl_api *api, struct err *e)
         return fail(e, ERR_UNAVAILABLE,
                     "nccl: %s is not found (put it on LD_LIBRARY_PATH, or try \"mpi\")",
                     libraries[0]);
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        void *found = dlsym(api->library, functions[i].name);
-
-        if (!found) {
-            nccl_unload(api);
-            return fail(e, ERR_UNAVAILABLE,
-                        "nccl: %s has no %s, want version 2.18 or later (try \"mpi\")",
-                        libraries[0], functions[i].name);
-        }
-        memcpy((char *)api + functions[i].offset, &found, sizeof found);
+    missing = library_functions(api->library, functions, sizeof functions / sizeof *functions, api);
+    if (missing) {
+        nccl_unload(api);
+        return fail(e, ERR_UNAVAILABLE,
+                    "nccl: %s has no %s, want version 2.18 or later (try \"mpi\")", libraries[0],
+                    missing);
     }
     if (api->get_version(&version) == NCCL_SUCCESS && version >= NCCL_VERSION_MIN)
         return OK;

@@ -2,15 +2,13 @@
 #include "kernels/cuda/cublas.h"
 
 #include <dlfcn.h>
-#include <string.h>
+
+#include "spec/library.h"
 
 static const char *const libraries[] = {"libcublasLt.so.13", "libcublasLt.so.12",
                                         "/usr/local/cuda/lib64/libcublasLt.so"};
 
-static const struct {
-    size_t offset;
-    const char *name;
-} functions[] = {
+static const struct library_function functions[] = {
     {offsetof(struct cublas, create), "cublasLtCreate"},
     {offsetof(struct cublas, destroy), "cublasLtDestroy"},
     {offsetof(struct cublas, desc_create), "cublasLtMatmulDescCreate"},
@@ -27,6 +25,8 @@ static const struct {
 
 enum status cublas_load(struct cublas *c, struct err *e)
 {
+    const char *missing;
+
     *c = (struct cublas){0};
     for (size_t i = 0; !c->library && i < sizeof libraries / sizeof *libraries; i++)
         c->library = dlopen(libraries[i], RTLD_NOW | RTLD_LOCAL);
@@ -35,15 +35,10 @@ enum status cublas_load(struct cublas *c, struct err *e)
                     "cuda: %s is not found (put the CUDA libraries on LD_LIBRARY_PATH, or try "
                     "--backend cpu)",
                     libraries[0]);
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        void *found = dlsym(c->library, functions[i].name);
-
-        if (!found) {
-            cublas_unload(c);
-            return fail(e, ERR_UNAVAILABLE, "cuda: libcublasLt has no %s (want version 12 or 13)",
-                        functions[i].name);
-        }
-        memcpy((char *)c + functions[i].offset, &found, sizeof found);
+    missing = library_functions(c->library, functions, sizeof functions / sizeof *functions, c);
+    if (missing) {
+        cublas_unload(c);
+        return fail(e, ERR_UNAVAILABLE, "cuda: libcublasLt has no %s (want version 12 or 13)", missing);
     }
     return OK;
 }

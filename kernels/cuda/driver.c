@@ -3,7 +3,8 @@
 
 #include <dlfcn.h>
 #include <stddef.h>
-#include <string.h>
+
+#include "spec/library.h"
 
 enum { NVML_OK = 0 };
 
@@ -19,10 +20,7 @@ struct nvml {
     int (*memory)(void *gpu, struct nvml_memory *out);
 };
 
-static const struct {
-    size_t offset;
-    const char *name;
-} functions[] = {
+static const struct library_function functions[] = {
     {offsetof(struct nvml, init), "nvmlInit_v2"},
     {offsetof(struct nvml, shut_down), "nvmlShutdown"},
     {offsetof(struct nvml, driver_version), "nvmlSystemGetDriverVersion"},
@@ -32,14 +30,8 @@ static const struct {
 
 static bool load(void *library, struct nvml *n)
 {
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        void *found = dlsym(library, functions[i].name);
-
-        if (!found)
-            return false;
-        memcpy((char *)n + functions[i].offset, &found, sizeof found);
-    }
-    return n->init() == NVML_OK;
+    return !library_functions(library, functions, sizeof functions / sizeof *functions, n) &&
+           n->init() == NVML_OK;
 }
 
 void driver_ask(const char *bus_id, struct driver_facts *out)
