@@ -28,11 +28,13 @@ static size_t read_direct(const struct file_piece *p)
     return n > 0 ? (size_t)n : 0;
 }
 
-static size_t read_rest(const struct file_piece *p, size_t got, int *error)
+size_t file_pread(int fd, char *to, size_t bytes, uint64_t at, int *error)
 {
+    size_t got = 0;
+
     *error = 0;
-    while (got < p->bytes) {
-        ssize_t n = pread(p->fd, p->to + got, p->bytes - got, (off_t)(p->at + got));
+    while (got < bytes) {
+        ssize_t n = pread(fd, to + got, bytes - got, (off_t)(at + got));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -64,7 +66,8 @@ static void *read_pieces(void *argument)
         pool->busy++;
         pthread_mutex_unlock(&pool->lock);
         direct = read_direct(&piece);
-        got = read_rest(&piece, direct, &error);
+        got = direct + file_pread(piece.fd, piece.to + direct, piece.bytes - direct,
+                                  piece.at + direct, &error);
         pthread_mutex_lock(&pool->lock);
         file_job_done(j, &piece, direct, got, error);
         pool->busy--;

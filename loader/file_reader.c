@@ -57,15 +57,10 @@ static enum status span_failed(const struct file_span *s, uint64_t at, int error
 
 enum status file_span_read(const struct file_span *s, struct err *e)
 {
-    for (uint64_t at = 0; at < s->bytes;) {
-        size_t part = s->bytes - at < PIECE ? (size_t)(s->bytes - at) : PIECE;
-        ssize_t n = pread(s->fd, (char *)s->to + at, part, (off_t)(s->at + at));
+    int error;
+    size_t got = file_pread(s->fd, s->to, s->bytes, s->at, &error);
 
-        if (n <= 0 && !(n < 0 && errno == EINTR))
-            return span_failed(s, at, n < 0 ? errno : 0, e);
-        at += n > 0 ? (uint64_t)n : 0;
-    }
-    return OK;
+    return got == s->bytes ? OK : span_failed(s, got, error, e);
 }
 
 /* The blocks that direct reads of the file must keep to; 0 = there are none. */
