@@ -2,9 +2,9 @@
 // timeout: 300
 // labels: slow
 /* Proves C1 (design N4): streamed = resident, byte for byte of the nll file. Every model of the tree
- * and of the golden folder, 1 to 4 ranks as one pipeline or two, caps in six steps from the least that runs to everything
- * resident, the lower ones also with hidden states parked on the host; each rank alone at the least
- * cap that --plan names for it; and all layers streamed. */
+ * and of the golden folder, 1 to 4 ranks in every number of stages, caps in six steps from the least
+ * that runs to everything resident, the lower ones also with hidden states parked on the host; each
+ * rank alone at the least cap that --plan names for it; and all layers streamed. */
 #include <dirent.h>
 
 #include "tests/results.h"
@@ -258,7 +258,8 @@ static int compare(const char *json_path, struct grid g, int *parks)
 
 int main(void)
 {
-    static const struct grid one = {1, 1}, grid[] = {{1, 1}, {2, 2}, {2, 1}, {3, 3}, {4, 4}, {4, 2}};
+    static const struct grid one = {1, 1}, grid[] = {{1, 1}, {2, 2}, {2, 1}, {3, 3},
+                                                    {3, 1}, {4, 4}, {4, 2}, {4, 1}};
     const uint64_t none[RANKS_MAX] = {0};
     struct zoo z = {0};
     struct list l;
