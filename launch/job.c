@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "spec/sha256.h"
+
 enum { WARM_MESSAGES = 16 }; /* as many as the pipeline has under way between two ranks */
 
 /* What each rank tells the others about a step. */
@@ -37,18 +39,31 @@ enum status job_agree(struct comm *c, enum status mine, struct err *e)
     return st;
 }
 
+/* What one rank has; a longer text is cut, and told apart by its hash. */
+struct claim {
+    char host[64], value[128];
+};
+
+static void claim_value(struct claim *c, const char *value)
+{
+    char hex[SHA256_HEX];
+
+    if (snprintf(c->value, sizeof c->value, "%s", value) < (int)sizeof c->value)
+        return;
+    sha256_of(value, strlen(value), hex);
+    snprintf(c->value, sizeof c->value, "%.80s... (SHA-256 %.16s)", value, hex);
+}
+
 enum status job_same(struct comm *c, const char *what, const char *value, const char *hint,
                      struct err *e)
 {
-    struct claim {
-        char host[64], value[128];
-    } mine = {.value = ""}, *all;
+    struct claim mine = {.value = ""}, *all;
     enum status st;
 
     if (c->ranks == 1)
         return OK;
     snprintf(mine.host, sizeof mine.host, "%s", c->host);
-    snprintf(mine.value, sizeof mine.value, "%s", value);
+    claim_value(&mine, value);
     all = calloc((size_t)c->ranks, sizeof *all);
     if (!all)
         return fail(e, ERR_FIT, "no memory to compare %d ranks", c->ranks);
@@ -107,18 +122,24 @@ enum status job_meet(struct comm *c, const char *version, char warning[256], str
 enum status job_same_request(struct comm *c, const struct plan_request *q, struct err *e)
 {
     static const char *const streams[] = {"auto", "never", "always"};
-    char value[128];
-    int n;
+    char *value = NULL;
+    size_t bytes;
+    FILE *f = open_memstream(&value, &bytes);
+    enum status st;
 
     CHECK((unsigned)q->stream < sizeof streams / sizeof *streams);
-    n = snprintf(value, sizeof value,
-                 "microbatch %d, stages %d, stream %s, rates %.6g and %.6g, layers ", q->microbatch,
-                 q->stages, streams[q->stream], q->rates.flops, q->rates.read);
-    for (int i = 0; i < q->n_by_hand && n < (int)sizeof value; i++)
-        n += snprintf(value + n, sizeof value - (size_t)n, "%s%d", i ? "," : "", q->by_hand[i]);
+    if (!f)
+        return fail(e, ERR_FIT, "no memory to compare %d ranks", c->ranks);
+    fprintf(f, "microbatch %d, stages %d, stream %s, rates %.6g and %.6g, layers ", q->microbatch,
+            q->stages, streams[q->stream], q->rates.flops, q->rates.read);
+    for (int i = 0; i < q->n_by_hand; i++)
+        fprintf(f, "%s%d", i ? "," : "", q->by_hand[i]);
     if (q->n_by_hand == 0)
-        snprintf(value + n, sizeof value - (size_t)n, "by the plan");
-    return job_same(c, "how to run", value, "give all ranks the same spec and --set", e);
+        fprintf(f, "by the plan");
+    st = fclose(f) == 0 ? job_same(c, "how to run", value, "give all ranks the same spec and --set", e)
+                        : fail(e, ERR_FIT, "no memory to compare %d ranks", c->ranks);
+    free(value);
+    return st;
 }
 
 /* Large arrays travel in pieces, so that one stall limit is enough for each. */
