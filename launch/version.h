@@ -6,7 +6,7 @@
 
 #define NVFP4_PPL_SCHEMA "nvfp4_ppl/1" /* of the JSON outputs */
 
-const char *version_name(void); /* "0.1.0" */
+const char *version_name(void); /* "0.2.0" */
 /* Version, compiler, CPU variants built, libraries. */
 void version_print(FILE *to);
 

@@ -11,7 +11,10 @@
  * blocks of 32 queries. A block sees the keys of its window from the oldest one its first query may
  * see (down to a multiple of 8) to its last query (up to a multiple of 8): the order of every sum
  * depends on a query's position in its window alone. Masked keys take part with p = 0, so a NaN or
- * infinity in the v of a token reaches the up to 31 queries before it in its block. */
+ * infinity in the v of a token reaches the up to 31 queries before it in its block.
+ *
+ * In bfloat16 all four operands are values of bf16, p too: where isa->dot is there, it multiplies
+ * pairs of them, and a panel has half as many rows. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -72,6 +75,8 @@ struct job {
     const struct device *d;
     const struct attention *a;
     const struct batch *b;
+    const struct gemm_ops *ops;
+    int per; /* values of a dword of the panels: 1, or a pair */
     struct layout l;
     const void *q, *k, *v;
     void *out;
@@ -82,8 +87,8 @@ struct job {
 struct window {
     int start, length; /* tokens */
     int padded;        /* length up to a multiple of GEMM_MR */
-    float *keys;       /* [padded / 8][D][8] */
-    float *values;     /* [D_up / 8][padded][8] */
+    float *keys;       /* [padded / 8][D / per][8] dwords */
+    float *values;     /* [D_up / 8][padded / per][8] */
 };
 
 /* `row` counts the packed rows of the windows before it. */
@@ -139,6 +144,26 @@ static void transpose(const float *x, int rows, int cols, float *y)
             y[c * rows + r] = x[r * cols + c];
 }
 
+/* Panels of 8 keys, and of 8 features from key0 on; both multiples of 8. */
+static float *keys_at(const struct job *j, const struct window *w, int key0)
+{
+    return w->keys + (size_t)key0 * (size_t)(j->l.D / j->per);
+}
+
+static float *values_at(const struct job *j, const struct window *w, int feature, int key0)
+{
+    size_t row = (size_t)feature / GEMM_MR * (size_t)w->padded + (size_t)key0;
+
+    return w->values + row / (size_t)j->per * GEMM_MR;
+}
+
+/* Rows of f32, as those of a panel where that takes them in pairs. */
+static void join(const struct job *j, float *x, int rows, int columns)
+{
+    if (j->ops->join)
+        j->ops->join(x, rows, columns, x);
+}
+
 /* Packs keys and values key0 .. key0+8) of a window; rows beyond its end are 0. */
 static void pack_panel(const struct job *j, const struct window *w, int kv_head, int key0)
 {
@@ -156,11 +181,12 @@ static void pack_panel(const struct job *j, const struct window *w, int kv_head,
         ops->widen(t, const_value_at(j->k, t, at), k + i * D, D);
         ops->widen(t, const_value_at(j->v, t, at), v + i * D_up, D);
     }
-    transpose(k, GEMM_MR, (int)D, w->keys + (size_t)key0 * D);
+    j->ops->pack(k, D, (int)D, keys_at(j, w, key0));
+    join(j, v, GEMM_MR, (int)D_up);
     for (size_t c = 0; c < D_up; c += GEMM_MR)
-        for (size_t i = 0; i < GEMM_MR; i++)
-            memcpy(w->values + c * (size_t)w->padded + ((size_t)key0 + i) * GEMM_MR,
-                   v + i * D_up + c, GEMM_MR * sizeof *v);
+        for (size_t i = 0; i < GEMM_MR / (size_t)j->per; i++)
+            memcpy(values_at(j, w, (int)c, key0) + i * GEMM_MR, v + i * D_up + c,
+                   GEMM_MR * sizeof *v);
 }
 
 /* panel[D][32] from up to 32 rows of q, missing rows 0; by way of rows[32][D] */
@@ -176,6 +202,7 @@ static void pack_queries(const struct job *j, int token, int n, int head, float 
     }
     memset(rows + (size_t)n * D, 0, (size_t)(QUERIES - n) * D * sizeof *rows);
     transpose(rows, QUERIES, j->l.D, panel);
+    join(j, panel, j->l.D, QUERIES);
 }
 
 /* Stores the first n columns of out[D][32], by way of rows[32][D]. */
@@ -232,8 +259,7 @@ static void score(const struct job *j, const struct window *w, const struct bloc
     for (int k = b->first, next; k < b->end; k = next) {
         next = b->end - k < KEYS_KC ? b->end : k + KEYS_KC;
         for (int p = k; p < next; p += GEMM_MR)
-            j->d->isa->gemm->micro(w->keys + (size_t)p * (size_t)D, query, D, strip_row(b, p),
-                                   QUERIES, true);
+            j->ops->micro(keys_at(j, w, p), query, D, strip_row(b, p), QUERIES, true);
         mask(b, k, next);
         j->d->isa->rows->column_max(strip_row(b, k), next - k, max);
     }
@@ -247,10 +273,10 @@ static void mix(const struct job *j, const struct window *w, const struct block 
         int kc = b->end - k < KEYS_KC ? b->end - k : KEYS_KC;
 
         j->d->isa->rows->column_scale(strip_row(b, k), kc, inverse, j->d->dtype);
+        join(j, strip_row(b, k), kc, QUERIES);
         for (int c = 0; c < j->l.D_up; c += GEMM_MR)
-            j->d->isa->gemm->micro(
-                w->values + (size_t)c * (size_t)w->padded + (size_t)k * GEMM_MR, strip_row(b, k),
-                kc, out + (size_t)c * QUERIES, QUERIES, k == b->first);
+            j->ops->micro(values_at(j, w, c, k), strip_row(b, k), kc, out + (size_t)c * QUERIES,
+                          QUERIES, k == b->first);
     }
 }
 
@@ -310,11 +336,14 @@ static void attend_windows(const struct job *j, int kv_head, int w0, int w1)
 enum status attention_cpu(struct device *d, void *out, const void *q, const void *k, const void *v,
                           const struct attention *a, const struct batch *b, struct err *e)
 {
+    bool dot = d->isa->dot && d->dtype == DTYPE_BF16;
     struct job j = {.d = d, .a = a, .b = b, .q = q, .k = k, .v = v, .out = out};
 
     (void)e;
     CHECK(a->head_dim > 0 && a->head_dim <= D_MAX && a->head_dim % 2 == 0 && a->scale > 0);
     CHECK(a->kv_heads > 0 && a->heads % a->kv_heads == 0 && a->window >= 0);
+    j.ops = dot ? d->isa->dot : d->isa->gemm;
+    j.per = (int)(sizeof(float) / j.ops->panel_bytes);
     j.l = layout_of(b->tokens, b->len_max, a->head_dim);
     CHECK(layout_bytes(&j.l, d->threads) <= d->scratch_bytes);
     j.keys = (float *)d->scratch;

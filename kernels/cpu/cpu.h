@@ -36,6 +36,10 @@ struct gemm_ops {
      * k < kc; columns n0 + j >= N are 0. NVFP4 (k0 and kc multiples of 16): q*s, exact; or, with
      * hf, what Hugging Face rounds a weight to. Plain formats are exact, also with hf. */
     void (*unpack)(const struct weight *w, int n0, int k0, int kc, bool hf, void *b);
+
+    /* Rows of f32 as rows of a panel: rows 2i and 2i + 1 side by side in row i, in place if `to` is x;
+     * `rows` is even. NULL: panels hold f32, as it is. */
+    void (*join)(const float *x, int rows, int columns, void *to);
 };
 
 /* The row half of a variant (rows_*.c): f32 vectors. Sums run in 16 interleaved lanes (i mod 16),
@@ -73,7 +77,7 @@ struct isa {
     bool (*usable)(void); /* does this processor have it? */
     const struct gemm_ops *gemm;
     const struct row_ops *rows;
-    /* Sums pairs in another order: dtype bfloat16, weights NVFP4 or BF16 only. NULL: none. */
+    /* Sums pairs in another order: dtype bfloat16, values that bf16 holds. NULL: none. */
     const struct gemm_ops *dot;
 };
 

@@ -110,5 +110,19 @@ static void unpack(const struct weight *w, int n0, int k0, int kc, bool hf, void
     }
 }
 
+static void join(const float *x, int rows, int columns, void *to)
+{
+    for (int r = 0; r < rows; r += 2)
+        for (int c = 0; c < columns; c += LANES) {
+            __mmask16 left = columns - c < LANES ? (__mmask16)((1 << (columns - c)) - 1) : 0xffff;
+            const float *at = x + (size_t)r * columns + c;
+            __m512i even = _mm512_maskz_loadu_epi32(left, at);
+            __m512i odd = _mm512_maskz_loadu_epi32(left, at + columns);
+
+            _mm512_mask_storeu_epi32((int32_t *)to + (size_t)r / 2 * columns + c, left,
+                                     join_pair(even, odd));
+        }
+}
+
 const struct gemm_ops gemm_avx512bf16 = {
-    .panel_bytes = 2, .micro = micro, .pack = pack, .unpack = unpack};
+    .panel_bytes = 2, .micro = micro, .pack = pack, .unpack = unpack, .join = join};
