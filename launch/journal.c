@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "launch/durable.h"
 #include "launch/journal_frame.h"
 
 enum { ASIDE_MAX = 10000 };
@@ -28,64 +29,23 @@ static enum status no_memory(const struct journal *j, struct err *e)
     return fail(e, ERR_FIT, "%s: out of memory", j->path);
 }
 
-static enum status set_path(const char *dir, const char *name, const char *end, char path[PATH_MAX],
-                            struct err *e)
-{
-    if (snprintf(path, PATH_MAX, "%s/%s%s", dir, name, end) >= PATH_MAX)
-        return fail(e, ERR_OUTPUT, "%.200s...: the path is too long", dir);
-    return OK;
-}
-
-static enum status write_all(int fd, const char *path, const uint8_t *p, size_t n, struct err *e)
-{
-    while (n > 0) {
-        ssize_t done = write(fd, p, n);
-
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return fail(e, ERR_IO, "%s: write: %s", path, strerror(done < 0 ? errno : ENOSPC));
-        p += done;
-        n -= (size_t)done;
-    }
-    return OK;
-}
-
-/* A name in the folder lasts once the folder itself is synced. */
-static enum status sync_folder(const char *dir, struct err *e)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    enum status st = OK;
-
-    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL))
-        st = fail(e, ERR_IO, "%s: sync: %s", dir, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return st;
-}
-
 /* A new journal holds its identity from the first moment it can be seen. */
 static enum status make_file(const struct journal_request *q, const struct journal *j,
                              struct err *e)
 {
     size_t n = strlen(q->identity);
     char path[PATH_MAX];
-    enum status st;
     int fd;
 
-    TRY(set_path(q->dir, q->name, ".new", path, e));
+    TRY(durable_path(q->dir, q->name, ".new", path, e));
     fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return fail(e, ERR_OUTPUT, "%s: %s", path, strerror(errno));
     frame_make(j->frame, "", q->identity, n);
-    st = write_all(fd, path, j->frame, FRAME_OVERHEAD + n, e);
-    if (st == OK && fsync(fd) != 0)
-        st = fail(e, ERR_IO, "%s: sync: %s", path, strerror(errno));
-    if (close(fd) != 0 && st == OK)
-        st = fail(e, ERR_IO, "%s: close: %s", path, strerror(errno));
-    if (st == OK && rename(path, j->path) != 0)
-        st = fail(e, ERR_IO, "%s: rename: %s", path, strerror(errno));
-    return st == OK ? sync_folder(q->dir, e) : st;
+    if (durable_write(fd, path, j->frame, FRAME_OVERHEAD + n, e) == OK)
+        return durable_replace(fd, q->dir, path, j->path, e);
+    close(fd);
+    return e->code;
 }
 
 /* The whole file; a journal is as large as the table of nll that it fills. */
@@ -236,7 +196,7 @@ static enum status open_file(struct journal *j, const struct journal_request *q,
     enum { FLAGS = O_RDWR | O_APPEND | O_CLOEXEC };
 
     CHECK(strlen(q->identity) <= JOURNAL_IDENTITY_MAX);
-    TRY(set_path(q->dir, q->name, "", j->path, e));
+    TRY(durable_path(q->dir, q->name, "", j->path, e));
     sha256_of(q->identity, strlen(q->identity), j->key);
     j->frame = malloc(frame_room(q));
     if (!j->frame)
@@ -278,6 +238,11 @@ void journal_close(struct journal *j)
     free(j);
 }
 
+const char *journal_key(const struct journal *j)
+{
+    return j->key;
+}
+
 int64_t journal_cut(const struct journal *j)
 {
     return j->cut;
@@ -293,7 +258,7 @@ enum status journal_add(struct journal *j, int64_t window, const double *nll, in
         record_make(j->frame + FRAME_HEAD, window, nll, values);
         frame_make(j->frame, j->key, j->frame + FRAME_HEAD, n);
         j->unsynced = true;
-        if (write_all(j->fd, j->path, j->frame, FRAME_OVERHEAD + n, &j->bad) == OK)
+        if (durable_write(j->fd, j->path, j->frame, FRAME_OVERHEAD + n, &j->bad) == OK)
             return OK;
     }
     *e = j->bad;
@@ -320,14 +285,14 @@ enum status journal_put_aside(const char *dir, const char *name, struct err *e)
 {
     char from[PATH_MAX], to[PATH_MAX], end[16];
 
-    TRY(set_path(dir, name, "", from, e));
+    TRY(durable_path(dir, name, "", from, e));
     for (int i = 1; i < ASIDE_MAX; i++) {
         snprintf(end, sizeof end, ".%d", i);
-        TRY(set_path(dir, name, end, to, e));
+        TRY(durable_path(dir, name, end, to, e));
         if (access(to, F_OK) == 0) /* the folder is locked: nobody makes it meanwhile */
             continue;
         if (rename(from, to) == 0)
-            return sync_folder(dir, e);
+            return durable_folder(dir, e);
         return errno == ENOENT ? OK : fail(e, ERR_OUTPUT, "%s: %s", from, strerror(errno));
     }
     return fail(e, ERR_OUTPUT, "%s: %d older journals are beside it already", from, ASIDE_MAX - 1);

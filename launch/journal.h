@@ -37,6 +37,8 @@ struct journal_request {
 MUST_USE enum status journal_open(const struct journal_request *q, struct journal **out,
                                   struct err *e);
 void journal_close(struct journal *j);
+/* SHA-256 of its identity: what else is kept beside it carries that. */
+const char *journal_key(const struct journal *j);
 /* Bytes of a crash's tail that were cut off. */
 int64_t journal_cut(const struct journal *j);
 
