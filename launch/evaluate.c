@@ -390,6 +390,8 @@ static enum status conclude(struct evaluation *v, struct run *r, struct err *bad
     progress_end(&v->progress);
     st = keep(v, e);
     if (st == OK)
+        resume_complete(v->resume);
+    if (st == OK)
         st = publish(v, r, NULL, bad, e);
     if (st == OK) {
         v->running = NULL;
@@ -458,6 +460,8 @@ static void begin(struct evaluation *v, struct run *r)
     pthread_mutex_lock(&v->lock);
     v->running = r;
     pthread_mutex_unlock(&v->lock);
+    if (r->waves)
+        wave_file_before(r->waves, on_tick, v);
 }
 
 /* Every window that is left; where none is, there is nothing to plan and load. */

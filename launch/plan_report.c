@@ -63,6 +63,9 @@ static void print_streaming(FILE *to, const struct plan *p, const struct plan_re
             fprintf(to, "; predicted %.1f s, of which %.1f s waiting for layers", k->seconds,
                     k->stall);
         fputc('\n', to);
+        if (timed && k->keep)
+            fprintf(to, "rank %d keeps %s of hidden states after every %d layer%s of a wave\n", r,
+                    size_format(k->keep_bytes, bytes), k->keep, k->keep == 1 ? "" : "s");
     }
     if (any && timed)
         fprintf(to, "reckoned with %.0f GFLOP/s and %s/s from the file on each rank\n",
@@ -161,6 +164,8 @@ static void rank_json(const struct plan_rank *r, int rank, const struct plan_lea
     add_bytes(to, "park_budget_bytes", r->cap.park);
     add_bytes(to, "bytes_owned", r->owned);
     add_bytes(to, "streamed_bytes", r->streamed_bytes);
+    cJSON_AddNumberToObject(to, "keep_layers", r->keep);
+    add_bytes(to, "keep_bytes", r->keep_bytes);
     cJSON_AddNumberToObject(to, "flops", r->flops);
     if (timed) {
         cJSON_AddNumberToObject(to, "predicted_seconds", r->seconds);

@@ -32,6 +32,9 @@ struct report_rank {
     uint64_t cap_bytes, planned_bytes, peak_bytes;
     uint64_t parked_bytes, parked_peak_bytes; /* hidden states on the host, beside these */
     uint64_t bytes_owned, bytes_read; /* of the model's files */
+    int begin;         /* the layer that its first wave went on from, `first` if it was not kept */
+    int kept;          /* how often a wave was kept */
+    double keep;       /* seconds that took */
     struct report_seconds seconds;
     struct report_prediction predicted;
 };

@@ -50,6 +50,9 @@ static void write_rank(struct json_writer *w, const struct report_rank *r)
     json_write_int(w, "parked_peak_bytes", (int64_t)r->parked_peak_bytes);
     json_write_int(w, "bytes_owned", (int64_t)r->bytes_owned);
     json_write_int(w, "bytes_read", (int64_t)r->bytes_read);
+    json_write_int(w, "first_wave_layer", r->begin);
+    json_write_int(w, "waves_kept", r->kept);
+    json_write_double(w, "keep_seconds", r->keep);
     write_seconds(w, &r->seconds);
     write_prediction(w, &r->predicted);
     json_write_end(w, '}');

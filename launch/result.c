@@ -10,6 +10,7 @@ static struct report_rank rank_report(const struct run *r, int i)
     struct report_rank out = {.rank = i,
                               .first = p->first,
                               .last = p->last,
+                              .begin = p->first,
                               .streamed = p->streamed,
                               .cap_bytes = p->cap.bytes,
                               .planned_bytes = p->total,
@@ -26,6 +27,9 @@ static struct report_rank rank_report(const struct run *r, int i)
     snprintf(out.device, sizeof out.device, "%s", r->rank[i].device);
     out.peak_bytes = r->rank[i].peak;
     out.bytes_read = r->rank[i].read;
+    out.begin = r->rank[i].begin;
+    out.kept = r->rank[i].kept;
+    out.keep = r->rank[i].keep;
     out.parked_peak_bytes = r->rank[i].parked;
     out.seconds = (struct report_seconds){r->rank[i].load, r->rank[i].compute,
                                           r->rank[i].wait + r->rank[i].stall, r->rank[i].total,

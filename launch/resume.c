@@ -9,11 +9,13 @@
 #include "launch/version.h"
 #include "spec/sha256.h"
 
-enum { SUMS_TEXT = 64, IDENTITY_TEXT = 2048, SAMPLE_BYTES = 4096 };
+enum { SUMS_TEXT = 64, IDENTITY_TEXT = 2048, SAMPLE_BYTES = 4096, NAME_TEXT = 160 };
 
 struct resume {
     struct run *run;
     struct journal *journal;
+    const char *dir;
+    char name[NAME_TEXT];   /* of the journal, in dir */
     int64_t restored, kept; /* of score_arrival: from the journal; on the disk */
 };
 
@@ -113,12 +115,11 @@ static enum status restore(void *context, int64_t window, const double *nll, int
     return OK;
 }
 
-static enum status open_journal(struct resume *x, const char *dir, const char *name,
-                                const char *sums, bool restart, struct err *e)
+static enum status open_journal(struct resume *x, const char *sums, bool restart, struct err *e)
 {
     char identity[IDENTITY_TEXT], sample[SHA256_HEX];
-    struct journal_request q = {.dir = dir,
-                                .name = name,
+    struct journal_request q = {.dir = x->dir,
+                                .name = x->name,
                                 .identity = identity,
                                 .windows = x->run->windows->all,
                                 .values_max = windows_columns(x->run->windows),
@@ -128,8 +129,10 @@ static enum status open_journal(struct resume *x, const char *dir, const char *n
     TRY(sample_weights(x->run->model->checkpoint, sample, e));
     write_identity(x->run, sums, sample, identity);
     TRY(score_open(x->run->windows, &x->run->score, e));
-    if (restart)
-        TRY(journal_put_aside(dir, name, e));
+    if (restart) {
+        TRY(journal_put_aside(x->dir, x->name, e));
+        wave_files_remove(x->dir, x->name);
+    }
     TRY(journal_open(&q, &x->journal, e));
     x->restored = x->kept = score_running(x->run->score).windows;
     return OK;
@@ -139,14 +142,14 @@ static enum status open_at_root(struct run *r, const char *dir, int index, int m
                                 const char *sums, bool restart, struct resume **out, struct err *e)
 {
     struct resume *x = calloc(1, sizeof *x);
-    char name[160];
     enum status st;
 
     if (!x)
         return fail(e, ERR_FIT, "no memory for the journal");
     x->run = r;
-    journal_name(r, index, models, name, sizeof name);
-    st = open_journal(x, dir, name, sums, restart, e);
+    x->dir = dir;
+    journal_name(r, index, models, x->name, sizeof x->name);
+    st = open_journal(x, sums, restart, e);
     if (st != OK)
         resume_close(x);
     else
@@ -171,6 +174,26 @@ static enum status select_windows(struct run *r, struct err *e)
     return st;
 }
 
+/* Where this rank keeps its waves; x: of rank 0. */
+static enum status open_waves(struct run *r, const struct resume *x, const char *dir, int index,
+                              int models, struct err *e)
+{
+    char key[SHA256_HEX] = "", name[NAME_TEXT];
+    struct wave_file_request q = {.dir = dir,
+                                  .name = name,
+                                  .key = key,
+                                  .label = r->choice->label,
+                                  .rank = r->comm->rank,
+                                  .windows = r->windows,
+                                  .row = r->model->hidden * (int64_t)dtype_bytes(r->choice->dtype)};
+
+    if (x)
+        memcpy(key, journal_key(x->journal), sizeof key);
+    journal_name(r, index, models, name, sizeof name);
+    TRY(job_share_bytes(r->comm, key, sizeof key, e));
+    return job_agree(r->comm, wave_file_open(&q, &r->waves, e), e);
+}
+
 enum status resume_open(struct run *r, const char *dir, int index, int models, bool restart,
                         struct resume **out, struct err *e)
 {
@@ -186,6 +209,8 @@ enum status resume_open(struct run *r, const char *dir, int index, int models, b
     st = job_agree(r->comm, st, e);
     if (st == OK)
         st = select_windows(r, e);
+    if (st == OK)
+        st = open_waves(r, *out, dir, index, models, e);
     if (st == OK)
         return OK;
     resume_close(*out);
@@ -225,6 +250,12 @@ enum status resume_keep(struct resume *x, struct err *e)
     TRY(journal_sync(x->journal, e));
     x->kept = scored;
     return OK;
+}
+
+void resume_complete(const struct resume *x)
+{
+    if (x)
+        wave_files_remove(x->dir, x->name);
 }
 
 void resume_close(struct resume *x)

@@ -104,6 +104,7 @@ void run_close(struct run *r)
     transport_close(&r->transport);
     budget_close(&r->budget);
     stage_close(r->stage);
+    wave_file_close(r->waves);
     if (r->device)
         r->kernels->close(r->device);
     score_close(r->score);
@@ -141,6 +142,7 @@ static void fill_request(struct run *r, int ranks)
                                        .eval_len = w->eval_len,
                                        .microbatch = r->spec->microbatch,
                                        .stream = r->spec->stream,
+                                       .keeps = r->spec->out != NULL,
                                        .rates = rates_given(&r->spec->rates, rates_nominal()),
                                        .ranks = ranks,
                                        .stages = r->choice->stages,
@@ -378,6 +380,8 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
     enum status st = OK;
 
     comm_note(r->comm, "loading", 0);
+    if (r->waves)
+        wave_file_go_on(r->waves, r->plan);
     TRY(job_warm_up(r->comm, r->plan, e));
     if (r->score) /* the plan counts what it holds of the windows that are to be run */
         held = (uint64_t)r->windows->count * (uint64_t)windows_columns(r->windows) * sizeof(double);
@@ -395,10 +399,13 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
     struct run_rank mine = {.fault = stage_first_fault(r->stage),
                             .read = stage_bytes_read(r->stage),
                             .parked = stage_parked(r->stage),
+                            .begin = r->plan->rank[r->comm->rank].begin,
+                            .kept = times->kept,
                             .load = r->load_seconds,
                             .compute = times->compute,
                             .wait = times->wait,
                             .stall = stage_stall(r->stage),
+                            .keep = times->keep,
                             .total = clock_seconds() - r->started};
 
     TRY(budget_peak(&r->budget, &r->plan->rank[r->comm->rank], &mine.peak, &mine.available, e));
@@ -421,6 +428,7 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
                                  .hidden = r->model->hidden,
                                  .dtype = r->choice->dtype,
                                  .score = r->score,
+                                 .store = wave_file_store(r->waves),
                                  .on_score = on_score,
                                  .context = context};
     struct schedule_times times;

@@ -15,6 +15,7 @@
 #include "launch/budget.h"
 #include "launch/job.h"
 #include "launch/transport.h"
+#include "launch/wave_file.h"
 #include "spec/spec.h"
 #include "stage/plan.h"
 #include "stage/schedule.h"
@@ -30,7 +31,9 @@ struct run_rank {
     uint64_t available;    /* of its GPU at the end; 0: there is none */
     uint64_t read;         /* file bytes */
     uint64_t parked;       /* most bytes of hidden states on the host; not in `peak` */
-    double load, compute, wait, stall, total; /* seconds */
+    int begin;             /* the layer that its first wave went on from */
+    int kept;              /* how often a wave was kept */
+    double load, compute, wait, stall, keep, total; /* seconds */
 };
 
 struct run {
@@ -53,6 +56,7 @@ struct run {
     bool timed;           /* the plan's rates were measured or given */
 
     struct stage *stage;
+    struct wave_file *waves; /* where an unfinished wave is kept; NULL: nowhere */
     struct transport transport; /* of hidden states */
     struct score *score;  /* rank 0; opened by run_load unless it was before */
     int64_t restored;     /* windows of it that were not computed here */

@@ -132,6 +132,7 @@ static void fill(struct plan *p, const struct plan_sizes *s, const int *cut)
         CHECK(k->total <= k->cap.bytes);
         CHECK(k->parked_bytes <= k->cap.park);
         plan_predict(s, k);
+        plan_keep(s, k);
         p->flops += k->flops;
         slowest = fmax(slowest, k->flops);
     }
@@ -167,6 +168,15 @@ static enum status plan_stages(const struct plan_request *q, int stages, struct 
     plan_free(p);
     free(cut);
     return st;
+}
+
+void plan_go_on(struct plan *p, int rank, int begin, int microbatches)
+{
+    struct plan_rank *r = &p->rank[rank];
+
+    CHECK(begin >= r->first && begin < r->last && microbatches > 0 && microbatches <= r->wave);
+    r->begin = begin;
+    r->begin_wave = microbatches;
 }
 
 bool plan_has_streams(const struct plan *p)

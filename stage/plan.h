@@ -19,6 +19,11 @@
  * microbatches are parked in host memory, within the budget of their host, and pass through one
  * buffer of the arena for each layer.
  *
+ * Keeping (wave_store.h): where one rank streams all layers and a wave takes longer than PLAN_LOSS, its
+ * hidden states are kept on the disk every so many layers: as seldom as loses no more than that, or,
+ * where it takes long, as makes computing PLAN_KEEP_SHARE times as long as writing, at the rate of
+ * reading. Stages that pass a wave on do not keep theirs: who sends it would have to be asked again.
+ *
  * Memory: plan_make allocates; plan_free frees (accepts NULL). */
 #ifndef STAGE_PLAN_H
 #define STAGE_PLAN_H
@@ -32,6 +37,8 @@
 
 enum {
     PLAN_SLOTS = 2,              /* layer slots of a streaming rank: one computed, one read */
+    PLAN_LOSS = 600,             /* seconds of a wave that may be lost where they can be kept */
+    PLAN_KEEP_SHARE = 20,
     /* Where the arena is host memory: */
     PLAN_OVERHEAD = 640 << 10,    /* what the process itself grows by: stacks, library buffers */
     PLAN_OVERHEAD_PEER = 128 << 10 /* the same for the transport, per neighbour */
@@ -65,6 +72,7 @@ struct plan_request {
     int eval_len;    /* what the spec calls it, for advice (len_max, or one less) */
     int microbatch;  /* windows; 0 = choose */
     enum stream_kind stream;
+    bool keeps; /* is there a folder that hidden states may be kept in? */
     struct plan_rates rates;
     int ranks;
     int stages;                 /* of a pipeline; 0 = choose; ranks must be a multiple */
@@ -103,10 +111,13 @@ struct plan_rank {
     /* The printed items; their sum is `total`, which is never more than cap.bytes. */
     uint64_t weights, activations, scratch, scoring, comm, overhead, total;
     uint64_t parked_bytes;   /* of host memory, never more than cap.park; not in `total` */
+    int keep;                /* a wave's hidden states are kept after so many layers each; 0 = never */
+    uint64_t keep_bytes;     /* of them in the run's folder */
+    int begin, begin_wave;   /* the first wave: its first layer, its microbatches (plan_go_on) */
     uint64_t owned;          /* file bytes of its tensors */
     uint64_t streamed_bytes; /* file bytes read again for every wave */
     double flops;            /* of a whole run */
-    double seconds, stall;   /* predicted: at work, and of that waiting for layers */
+    double seconds, stall;   /* predicted: at work and keeping, and of that waiting for layers */
     struct plan_map map;
 };
 
@@ -122,6 +133,9 @@ struct plan {
 
 MUST_USE enum status plan_make(const struct plan_request *q, struct plan **out, struct err *e);
 void plan_free(struct plan *p);
+/* The first wave of a rank has been through the layers before `begin`, and is of so many
+ * microbatches. */
+void plan_go_on(struct plan *p, int rank, int begin, int microbatches);
 /* Does any rank stream layers? */
 bool plan_has_streams(const struct plan *p);
 

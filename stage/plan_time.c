@@ -73,6 +73,24 @@ void plan_predict(const struct plan_sizes *s, struct plan_rank *r)
     r->seconds += r->stall;
 }
 
+void plan_keep(const struct plan_sizes *s, struct plan_rank *r)
+{
+    int layers = r->last - r->first;
+    double waves = ceil((double)r->microbatches / r->wave), layer, writing;
+
+    if (!s->q->keeps || s->stages > 1 || !r->streamed || r->microbatches == 0)
+        return;
+    r->keep_bytes = (uint64_t)r->wave * s->hidden;
+    layer = r->seconds * r->wave / (double)r->microbatches / layers;
+    writing = (double)r->keep_bytes / s->q->rates.read;
+    r->keep = (int)fmin(layers, fmax(fmax(floor(PLAN_LOSS / layer), 1),
+                                     ceil(PLAN_KEEP_SHARE * writing / layer)));
+    if (r->keep == layers) /* also where a whole wave takes less */
+        r->keep = 0;
+    else
+        r->seconds += waves * (double)((layers - 1) / r->keep) * writing;
+}
+
 /* It waits for the others before the last layer. */
 double plan_lag(const struct plan_rank *r)
 {

@@ -10,7 +10,7 @@
 struct reader {
     struct reader_request q;
     int *order;       /* [streamed] the streamed layers */
-    int64_t total;    /* reads in all: waves x streamed */
+    int64_t total;    /* reads in all: waves x streamed, less those to skip */
     pthread_t thread;
     bool started;
 
@@ -37,6 +37,12 @@ static void keep_limit(struct reader *r, double since, uint64_t bytes)
         late = pthread_cond_timedwait(&r->changed, &r->lock, &limit);
 }
 
+/* The layer of read n. */
+static int layer_of(const struct reader *r, int64_t n)
+{
+    return r->order[(n + r->q.skip) % r->q.plan->streamed];
+}
+
 static void *read_ahead(void *argument)
 {
     struct reader *r = argument;
@@ -44,7 +50,7 @@ static void *read_ahead(void *argument)
     pthread_mutex_lock(&r->lock);
     while (!r->stop && r->read < r->total && r->status == OK) {
         int64_t n = r->read;
-        int slot = (int)(n % PLAN_SLOTS), layer = r->order[n % r->q.plan->streamed];
+        int slot = (int)(n % PLAN_SLOTS), layer = layer_of(r, n);
         struct err err = {.code = OK};
         double begin = clock_seconds();
         enum status st;
@@ -77,7 +83,7 @@ enum status reader_open(const struct reader_request *q, struct reader **out, str
     struct reader *r = calloc(1, sizeof *r);
     int n = 0;
 
-    CHECK(q->plan->streamed > 0 && q->waves > 0);
+    CHECK(q->plan->streamed > 0 && q->waves * q->plan->streamed > q->skip);
     if (r)
         r->order = malloc((size_t)q->plan->streamed * sizeof *r->order);
     if (!r || !r->order) {
@@ -86,7 +92,7 @@ enum status reader_open(const struct reader_request *q, struct reader **out, str
     }
     r->q = *q;
     r->before = q->shard->read;
-    r->total = q->waves * q->plan->streamed;
+    r->total = q->waves * q->plan->streamed - q->skip;
     for (int i = q->plan->first; i < q->plan->last; i++)
         if (plan_streams(q->plan, i))
             r->order[n++] = i;
@@ -147,7 +153,7 @@ enum status reader_acquire(struct reader *r, int layer, const struct layer_weigh
 
     pthread_mutex_lock(&r->lock);
     CHECK(r->acquired == r->released && r->acquired < r->total);
-    CHECK(r->order[r->acquired % r->q.plan->streamed] == layer);
+    CHECK(layer_of(r, r->acquired) == layer);
     st = wait_for_read(r, r->acquired, e);
     if (st == OK)
         *weights = &r->weights[r->acquired++ % PLAN_SLOTS];

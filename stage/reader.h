@@ -21,7 +21,7 @@ struct reader_request {
     struct shard_reader *shard; /* the thread's own until reader_close */
     const struct plan_rank *plan;
     char *arena;
-    int64_t waves;
+    int64_t waves, skip; /* skip: reads of the first wave that are left out, its first ones */
     double read_limit; /* bytes per second; 0 = as fast as it goes */
 };
 

@@ -331,17 +331,76 @@ static enum status run_layer(struct pipeline *p, int layer, int64_t from, int64_
     return OK;
 }
 
-/* Microbatches [from, to) through this rank, layer by layer. They enter at the first layer and leave
- * after the last, each as soon as it can. */
-static enum status run_wave(struct pipeline *p, int64_t from, int64_t to, struct err *e)
+/* Between layers: in its buffer, or on the host. */
+static struct stage_place where_is(const struct pipeline *p, int64_t from, int64_t k)
+{
+    return (struct stage_place){.slot = *buffer_of(p, k), .parked = place_of(p, from, k)};
+}
+
+static uint64_t row_bytes(const struct pipeline *p)
+{
+    return (uint64_t)p->q->hidden * dtype_bytes(p->q->dtype);
+}
+
+/* The wave [from, to) as the store has it, instead of through the layers before. */
+static enum status restore(struct pipeline *p, int64_t from, int64_t to, struct err *e)
+{
+    for (int64_t k = from; k < to; k++) {
+        *buffer_of(p, k) = PARKED;
+        if (place_of(p, from, k) < 0)
+            TRY(take_buffer(p, k, e));
+        TRY(wave_restore(p->q->store, p->q->stage, p->of, mine(p, k), where_is(p, from, k),
+                         row_bytes(p), e));
+    }
+    return OK;
+}
+
+/* Is the wave to be kept as layer `layer` will find it? Not one that is not finite: where that began
+ * is only known to who has seen it. */
+static bool is_due(const struct pipeline *p, int layer)
 {
     const struct plan_rank *me = p->me;
 
-    for (int layer = me->first; layer < me->last; layer++) {
+    return p->q->store && me->keep && layer < me->last && (layer - me->first) % me->keep == 0 &&
+           stage_first_fault(p->q->stage).microbatch < 0;
+}
+
+static enum status keep(struct pipeline *p, int layer, int64_t from, int64_t to, struct err *e)
+{
+    const struct wave_store *store = p->q->store;
+    double before = clock_seconds();
+    int64_t windows = 0;
+    bool going;
+
+    comm_note(p->q->comm, "keeping the wave before layer", layer);
+    for (int64_t k = from; k < to; k++)
+        windows += microbatch_windows(p->of, mine(p, k));
+    going = store->begin(store->context, layer, windows);
+    for (int64_t k = from; k < to && going; k++)
+        TRY(wave_keep(store, p->q->stage, p->of, mine(p, k), where_is(p, from, k), row_bytes(p),
+                      &going, e));
+    if (going)
+        store->end(store->context);
+    p->times.keep += clock_seconds() - before;
+    p->times.kept += going;
+    return OK;
+}
+
+/* Microbatches [from, to) through this rank, from layer `begin` on, layer by layer. They enter at the
+ * first layer and leave after the last, each as soon as it can. */
+static enum status run_wave(struct pipeline *p, int begin, int64_t from, int64_t to, struct err *e)
+{
+    const struct plan_rank *me = p->me;
+
+    if (begin > me->first)
+        TRY(restore(p, from, to, e));
+    for (int layer = begin; layer < me->last; layer++) {
         TRY(stage_acquire(p->q->stage, layer, e));
         for (int64_t k = from; k < to; k++)
             TRY(run_layer(p, layer, from, k, e));
         stage_release(p->q->stage, layer);
+        if (is_due(p, layer + 1))
+            TRY(keep(p, layer + 1, from, to, e));
     }
     for (int64_t k = from; k < to && me->first == me->last; k++) { /* a rank without layers */
         TRY(enter(p, k, e));
@@ -353,10 +412,11 @@ static enum status run_wave(struct pipeline *p, int64_t from, int64_t to, struct
 
 static enum status run(struct pipeline *p, struct err *e)
 {
-    int64_t n = p->me->microbatches;
+    int64_t n = p->me->microbatches, to = p->me->begin_wave;
+    int begin = p->me->begin;
 
-    for (int64_t k = 0; k < n; k += p->me->wave)
-        TRY(run_wave(p, k, k + p->me->wave < n ? k + p->me->wave : n, e));
+    for (int64_t k = 0; k < n; k = to, to += p->me->wave, begin = p->me->first)
+        TRY(run_wave(p, begin, k, to < n ? to : n, e));
     TRY(collect_rest(p, e));
     for (int i = 0; i < p->me->n_hidden; i++)
         TRY(wait_for(p, &p->send[i], "hand-over", mine(p, n - 1), e));

@@ -24,6 +24,7 @@
 #include "stage/plan.h"
 #include "stage/score.h"
 #include "stage/stage.h"
+#include "stage/wave_store.h"
 #include "stage/windows.h"
 
 struct schedule_request {
@@ -34,6 +35,8 @@ struct schedule_request {
     int hidden;           /* size of a hidden state */
     enum dtype dtype;
     struct score *score;  /* rank 0; NULL elsewhere */
+    /* Where waves are kept and the first one goes on from, as the plan says; NULL: nowhere. */
+    const struct wave_store *store;
     /* Rank 0, after windows were scored; may be NULL. */
     void (*on_score)(void *context, struct score *score);
     void *context;
@@ -41,6 +44,8 @@ struct schedule_request {
 
 struct schedule_times {
     double compute, wait; /* seconds of this rank in its operations, and waiting for other ranks */
+    double keep;          /* keeping waves */
+    int kept;             /* how often */
 };
 
 MUST_USE enum status schedule_run(const struct schedule_request *q, struct schedule_times *times,

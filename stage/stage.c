@@ -94,14 +94,19 @@ static enum status load_weights(struct stage *s, const struct stage_request *q, 
 /* The thread that reads streamed layers; the first of them is there when this returns. */
 static enum status start_reader(struct stage *s, const struct stage_request *q, struct err *e)
 {
-    struct reader_request r = {
-        .shard = &s->shard,
-        .plan = s->plan,
-        .arena = s->arena,
-        .waves = (s->plan->microbatches + s->plan->wave - 1) / s->plan->wave,
-        .read_limit = q->read_limit};
+    const struct plan_rank *p = s->plan;
+    struct reader_request r = {.shard = &s->shard,
+                               .plan = p,
+                               .arena = s->arena,
+                               .waves = 1,
+                               .read_limit = q->read_limit};
 
-    if (!s->plan->streamed || s->plan->microbatches == 0) /* a replica too many has nothing to do */
+    if (p->microbatches > p->begin_wave)
+        r.waves += (p->microbatches - p->begin_wave + p->wave - 1) / p->wave;
+    for (int i = p->first; i < p->begin; i++)
+        r.skip += plan_streams(p, i);
+    /* a replica too many has nothing to do; nor has the reader where the last wave is almost done */
+    if (p->microbatches == 0 || r.waves * p->streamed == r.skip)
         return OK;
     TRY(reader_open(&r, &s->reader, e));
     return reader_wait_first(s->reader, e);
@@ -376,6 +381,28 @@ enum status stage_park(struct stage *s, int slot, int place, struct err *e)
 enum status stage_fetch(struct stage *s, int slot, int place, struct err *e)
 {
     return s->k->upload(s->device, stage_hidden(s, slot), parked_at(s, place), batch_bytes(s), e);
+}
+
+enum status stage_copy_out(struct stage *s, struct stage_place from, uint64_t at, void *to, size_t n,
+                           struct err *e)
+{
+    if (from.slot < 0) {
+        memcpy(to, parked_at(s, from.parked) + at, n);
+        return OK;
+    }
+    return s->k->download(s->device, to, (char *)stage_hidden(s, from.slot) + at, n, e);
+}
+
+enum status stage_copy_in(struct stage *s, struct stage_place to, uint64_t at, const void *from,
+                          size_t n, struct err *e)
+{
+    if (to.slot < 0) {
+        s->places = to.parked >= s->places ? to.parked + 1 : s->places;
+        memcpy(parked_at(s, to.parked) + at, from, n);
+        return OK;
+    }
+    TRY(s->k->upload(s->device, (char *)stage_hidden(s, to.slot) + at, from, n, e));
+    return s->k->sync(s->device, e); /* `from` is the caller's again */
 }
 
 enum status stage_head(struct stage *s, int slot, const int32_t *row, const int32_t *target,

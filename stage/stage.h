@@ -64,6 +64,15 @@ MUST_USE enum status stage_layer(struct stage *s, int layer, int slot, struct er
  * than the plan's `parked`. */
 MUST_USE enum status stage_park(struct stage *s, int slot, int place, struct err *e);
 MUST_USE enum status stage_fetch(struct stage *s, int slot, int place, struct err *e);
+/* Where hidden states lie between layers: in buffer `slot`, or if that is negative parked. */
+struct stage_place {
+    int slot, parked;
+};
+/* n bytes of host memory from the hidden states at a place, `at` bytes into them, and back. */
+MUST_USE enum status stage_copy_out(struct stage *s, struct stage_place from, uint64_t at, void *to,
+                                    size_t n, struct err *e);
+MUST_USE enum status stage_copy_in(struct stage *s, struct stage_place to, uint64_t at,
+                                   const void *from, size_t n, struct err *e);
 /* nll[i] (host) of target[i] predicted from token row[i] (host), i < rows. */
 MUST_USE enum status stage_head(struct stage *s, int slot, const int32_t *row,
                                 const int32_t *target, int rows, double *nll, struct err *e);
