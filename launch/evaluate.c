@@ -447,7 +447,11 @@ static enum status prepare(struct evaluation *v, struct run *r, bool *agreed, st
         plan_print(stderr, r->plan, &r->request, r->timed);
     }
     enter_phase(v, "load");
-    return run_load(r, NULL, NULL, e);
+    TRY(run_load(r, NULL, NULL, e));
+    if (*wave_file_note(r->waves))
+        fprintf(stderr, "nvfp4_ppl: %s: rank %d: %s\n", r->choice->label, v->comm->rank,
+                wave_file_note(r->waves));
+    return OK;
 }
 
 /* From now on what is scored is kept, and may be interrupted. */

@@ -182,7 +182,6 @@ static enum status open_waves(struct run *r, const struct resume *x, const char 
     struct wave_file_request q = {.dir = dir,
                                   .name = name,
                                   .key = key,
-                                  .label = r->choice->label,
                                   .rank = r->comm->rank,
                                   .windows = r->windows,
                                   .row = r->model->hidden * (int64_t)dtype_bytes(r->choice->dtype)};

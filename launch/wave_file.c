@@ -16,7 +16,7 @@
 struct wave_file {
     struct wave_file_request q;
     struct wave_store store;
-    char name[NAME_MAX + 1];
+    char name[NAME_MAX + 1], note[NAME_MAX + 128];
     char path[PATH_MAX], path_new[PATH_MAX];
     char key[SHA256_HEX], piece_key[SHA256_HEX];
     uint8_t *frame; /* [WAVE_FRAME_MAX] */
@@ -206,12 +206,7 @@ static bool is_worth_it(const struct plan_rank *r, int layer, int64_t microbatch
     int64_t saved = (layer - r->first) * microbatches;
     int64_t lost = (r->last - layer) * (r->wave - microbatches);
 
-    return microbatches > 0 && (microbatches == r->microbatches || saved >= lost);
-}
-
-static void say(const struct wave_file *f, const char *text)
-{
-    fprintf(stderr, "nvfp4_ppl: %s: rank %d: %s %s\n", f->q.label, f->q.rank, f->name, text);
+    return microbatches == r->microbatches || saved >= lost;
 }
 
 /* *layer and *microbatches: where the file lets this rank begin. NULL, or why it does not. */
@@ -233,8 +228,10 @@ static const char *find_begin(struct wave_file *f, const struct plan *p, int *la
         return "is damaged, and is not used: the wave is computed again";
     n = windows == r->windows ? r->microbatches : windows / p->microbatch;
     n = n < r->wave ? n : r->wave;
+    if (n == 0)
+        return "is not used: it has no whole microbatch of what is next here";
     if (!is_worth_it(r, (int)h.layer, n))
-        return "is not used: these windows are done, or are not the next ones of this rank";
+        return "is not used: a wave of the few microbatches that it has is not worth its reads";
     *layer = (int)h.layer;
     *microbatches = (int)n;
     return NULL;
@@ -243,7 +240,6 @@ static const char *find_begin(struct wave_file *f, const struct plan *p, int *la
 void wave_file_go_on(struct wave_file *f, struct plan *plan)
 {
     const char *trouble;
-    char text[96];
     int layer, microbatches;
 
     if (plan->rank[f->q.rank].microbatches == 0)
@@ -253,15 +249,19 @@ void wave_file_go_on(struct wave_file *f, struct plan *plan)
         return;
     trouble = find_begin(f, plan, &layer, &microbatches);
     if (trouble) {
-        say(f, trouble);
+        snprintf(f->note, sizeof f->note, "%s %s", f->name, trouble);
         close_file(f);
         return;
     }
     f->at = FRAME_OVERHEAD + WAVE_HEAD_BODY;
     plan_go_on(plan, f->q.rank, layer, microbatches);
-    snprintf(text, sizeof text, "holds %d microbatch%s up to layer %d: it goes on from there",
-             microbatches, microbatches == 1 ? "" : "es", layer);
-    say(f, text);
+    snprintf(f->note, sizeof f->note, "%s holds %d microbatch%s up to layer %d: it goes on from there",
+             f->name, microbatches, microbatches == 1 ? "" : "es", layer);
+}
+
+const char *wave_file_note(const struct wave_file *f)
+{
+    return f ? f->note : "";
 }
 
 static enum status go_on_read(void *context, int64_t window, uint64_t at, void *bytes, size_t n,

@@ -7,8 +7,9 @@
  * is kept, and rank 0 keeps the nll of the wave before first: what is in neither file is what was
  * computed since. wave_files_remove ends it.
  *
- * None of this ends a run. A file that is damaged, of another journal, or of no use says so on stderr
- * and is not used; a wave that cannot be kept (a full disk) is a warning, and is tried again later.
+ * None of this ends a run. A file that is damaged, of another journal, or of no use is not used, and a
+ * note says so; a wave that cannot be kept (a full disk) is a warning on stderr, and is tried again
+ * later.
  *
  * Memory: wave_file_open allocates one piece; wave_file_close frees (accepts NULL).
  * Order:  wave_file_open; wave_file_go_on once it is planned; the store is the schedule's. */
@@ -23,7 +24,6 @@ struct wave_file;
 struct wave_file_request {
     const char *dir, *name;      /* the journal */
     const char *key;             /* SHA-256 of its identity */
-    const char *label;           /* of the model: leads what is said */
     int rank;
     const struct windows *windows; /* those that are left; must outlive it */
     int64_t row;                 /* bytes of a token's hidden state */
@@ -36,6 +36,8 @@ void wave_file_close(struct wave_file *f);
 void wave_file_before(struct wave_file *f, void (*before)(void *context), void *context);
 /* If the file holds the beginning of what this rank has to run, the plan goes on from there. */
 void wave_file_go_on(struct wave_file *f, struct plan *plan);
+/* What came of it, for people; "" where there was no file. */
+const char *wave_file_note(const struct wave_file *f);
 const struct wave_store *wave_file_store(const struct wave_file *f);
 
 /* Those of every rank, half-written ones too. */

@@ -55,9 +55,9 @@ static struct args words(const char *out, const struct way *w)
     if (w->fault)
         args_add_suffix(&a, "_fault");
     file_printf(spec,
-                "{ \"model_dir\": \"%s/models/llama-nvfp4\", \"threads\": 1,\n"
+                "{ %s \"model_dir\": \"%s/models/llama-nvfp4\", \"threads\": 1,\n"
                 "  \"data\": { \"tokens\": \"%s\", \"eval_len\": 100, \"eval_stride\": 20 } }\n",
-                WAYS_DATA, ids());
+                w->spec ? w->spec : "", WAYS_DATA, ids());
     args_add(&a, "%s", spec);
     args_add(&a, "--set");
     args_add(&a, "dtype=%s", w->dtype ? w->dtype : "float32");
@@ -207,6 +207,15 @@ int way_differs(const char *want, const char *out)
         printf("  nll.npy differs\n");
         n++;
     }
+    return n;
+}
+
+double way_rank_number(const char *out, int rank, const char *key)
+{
+    cJSON *json = json_file(way_file(out, "result.json"));
+    double n = json_number(cJSON_GetArrayItem(json_at(json_result(json), "ranks"), rank), key);
+
+    cJSON_Delete(json);
     return n;
 }
 

@@ -12,6 +12,7 @@ struct way {
     int np, microbatch, rows;
     int stages;         /* 0 = one pipeline of all ranks */
     const char *dtype;  /* NULL = float32 */
+    const char *spec;   /* further members of the spec, a comma after each, or NULL */
     const char *extra;  /* a further word of the command line, or NULL */
     const char *fault;  /* NVFP4_PPL_FAULT (tests/faults/fault.c), or NULL */
     const char *shell;  /* how sh starts it, "exec \"$@\" >/dev/full"; NULL = as it is */
@@ -40,6 +41,8 @@ bool same_file(const char *a, const char *b);
 int way_differs(const char *want, const char *out);
 /* Of its numbers alone: where it could not write its nll file. */
 int way_numbers_differ(const char *want, const char *out);
+/* A number of a rank of the finished run in `out`. */
+double way_rank_number(const char *out, int rank, const char *key);
 /* Windows that the finished run in `out` had from its journal. */
 int way_restored(const char *out);
 /* Of status.json; -1 where it is not there. */
