@@ -267,6 +267,9 @@ static void set_mpi_defaults(void)
         /* Long fragments, many at once: a test of a sleepy thread moves 4 MiB instead of 96 KiB. */
         {"OMPI_MCA_btl_vader_max_send_size", "262144"},
         {"OMPI_MCA_pml_ob1_send_pipeline_depth", "16"},
+        /* As between ranks of a host: what is longer waits at the sender until it is wanted, and a
+         * rank that is ahead does not fill the memory of the next. */
+        {"OMPI_MCA_btl_tcp_eager_limit", "4096"},
         {"OMPI_MCA_mpi_warn_on_fork", "0"},
         {"OMPI_MCA_btl_base_warn_component_unused", "0"},
         {"OMPI_MCA_shmem_mmap_enable_nfs_warning", "0"},
