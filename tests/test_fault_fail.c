@@ -10,7 +10,9 @@
 #include "tests/test.h"
 #include "tests/ways.h"
 
-enum { ROWS = 3, CALLS_MAX = 1 << 20 };
+/* When the last message of all fails, by which ranks agree to leave, a rank leaves alone and mpirun's
+ * word for that is 1. Nobody has to say anything where the result is complete by then. */
+enum { ROWS = 3, CALLS_MAX = 1 << 20, MPIRUN_SAYS = 1 };
 
 struct site {
     const char *name, *action;
@@ -30,8 +32,11 @@ static bool is_allowed(const struct site *s, int code)
 
 static void expect_ending(const struct site *s, const char *fault, const struct run *r)
 {
-    if (!is_allowed(s, r->code) || way_lines(r) != (r->code != 0)) {
-        printf("FAIL %s: exit code %d, %d lines\n", fault, r->code, way_lines(r));
+    int lines = way_lines(r);
+    bool fit = lines == (r->code != 0) || (lines == 0 && r->code == MPIRUN_SAYS);
+
+    if (!is_allowed(s, r->code) || !fit) {
+        printf("FAIL %s: exit code %d, %d lines\n", fault, r->code, lines);
         run_print(r);
         exit(1);
     }
@@ -53,7 +58,9 @@ static bool try_fail(const char *want, const struct site *s, int n)
     bool met = way_fault_met();
     if (met)
         expect_ending(s, fault, r);
-    else
+    if (r->code != 0 && way_lines(r) == 0)
+        EXPECT(way_differs(want, out) == 0);
+    if (!met)
         EXPECT(r->code == 0);
     run_close(r);
     if (!met)
@@ -104,10 +111,8 @@ int main(int argc, char **argv)
         {"mmap", "fail", 1, {71}},
         {"pthread_create", "fail", 1, {71}},
         {"stage_layer", "fail", 1, {69}},
-        /* 1 at the last message of all, by which ranks agree to leave: the result is complete, and
-         * it is mpirun's word for a rank that has left alone */
-        {"1/MPI_Isend", "fail", 2, {75, 1}},
-        {"1/MPI_Irecv", "fail", 2, {75, 1}},
+        {"1/MPI_Isend", "fail", 2, {75, MPIRUN_SAYS}},
+        {"1/MPI_Irecv", "fail", 2, {75, MPIRUN_SAYS}},
     };
     const char *want = scratch_path("want");
     bool each = argc > 1 && strcmp(argv[1], "all") == 0;
