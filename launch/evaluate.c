@@ -451,6 +451,8 @@ static enum status prepare(struct evaluation *v, struct run *r, bool *agreed, st
     if (*wave_file_note(r->waves))
         fprintf(stderr, "nvfp4_ppl: %s: rank %d: %s\n", r->choice->label, v->comm->rank,
                 wave_file_note(r->waves));
+    if (is_root(v))
+        link_print(stderr, r->link, r->plan);
     return OK;
 }
 

@@ -6,9 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "launch/link.h"
 #include "spec/sha256.h"
-
-enum { WARM_MESSAGES = 16 }; /* as many as the pipeline has under way between two ranks */
 
 /* What each rank tells the others about a step. */
 struct outcome {
@@ -84,39 +83,71 @@ static double date_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* What ranks tell each other first. */
+struct greeting {
+    double at; /* their clock */
+    char host[64];
+};
+
 /* The clock that differs most from rank 0's. */
-static enum status check_clocks(struct comm *c, char warning[256], struct err *e)
+static void check_clocks(const struct greeting *all, int ranks, char warning[256])
 {
     static const double tolerated_s = 5;
-    struct reading {
-        double at;
-        char host[64];
-    } mine = {.at = date_seconds()}, *all = calloc((size_t)c->ranks, sizeof *all);
-    enum status st;
     int worst = 0;
 
-    if (!all)
-        return fail(e, ERR_FIT, "no memory for the clocks of %d ranks", c->ranks);
-    snprintf(mine.host, sizeof mine.host, "%s", c->host);
-    st = c->ops->gather(c, &mine, all, sizeof mine, e);
-    for (int r = 1; st == OK && r < c->ranks; r++)
+    for (int r = 1; r < ranks; r++)
         if (fabs(all[r].at - all[0].at) > fabs(all[worst].at - all[0].at))
             worst = r;
-    if (st == OK && !(fabs(all[worst].at - all[0].at) <= tolerated_s))
+    if (!(fabs(all[worst].at - all[0].at) <= tolerated_s))
         snprintf(warning, 256, "the clock of rank %d (%s) is %.0f s %s that of rank 0 (%s)", worst,
                  all[worst].host, fabs(all[worst].at - all[0].at),
                  all[worst].at > all[0].at ? "ahead of" : "behind", all[0].host);
-    free(all);
+}
+
+/* A network that takes less than its hosts believe loses packets that are full, and nobody is told.
+ * Each rank answers rank 0, which so notices both ways. */
+static enum status try_full_packets(struct comm *c, const struct greeting *all, struct err *e)
+{
+    enum { FULL = 16 << 10 }; /* more than a jumbo frame */
+    char *buffer = calloc(1, FULL);
+    enum status st = OK;
+
+    if (!buffer)
+        return fail(e, ERR_FIT, "no memory to try the transport");
+    for (int r = 1; st == OK && r < c->ranks; r++) {
+        st = link_pass(c, COMM_CONTROL, 0, r, 1, buffer, FULL, e);
+        if (st == OK)
+            st = link_pass(c, COMM_CONTROL, r, 0, 1, buffer, FULL, e);
+        if (st != OK)
+            fail_in(e, "short messages pass between rank 0 (%s) and rank %d (%s), long ones do not "
+                       "(does their network take less than their MTU? try mpirun --mca "
+                       "btl_tcp_if_include SUBNET)", all[0].host, r, all[r].host);
+    }
+    if (st == OK)
+        free(buffer); /* else messages may be under way in it: the job ends as it is */
     return st;
 }
 
 enum status job_meet(struct comm *c, const char *version, char warning[256], struct err *e)
 {
+    struct greeting mine = {.at = date_seconds()}, *all;
+    enum status st;
+
     warning[0] = '\0';
     if (c->ranks == 1)
         return OK;
-    TRY(check_clocks(c, warning, e));
-    return job_same(c, "program version", version, "install one version on all hosts", e);
+    all = calloc((size_t)c->ranks, sizeof *all);
+    if (!all)
+        return fail(e, ERR_FIT, "no memory to meet %d ranks", c->ranks);
+    snprintf(mine.host, sizeof mine.host, "%s", c->host);
+    st = c->ops->gather(c, &mine, all, sizeof mine, e);
+    if (st == OK) {
+        check_clocks(all, c->ranks, warning);
+        st = try_full_packets(c, all, e);
+    }
+    free(all);
+    return st == OK ? job_same(c, "program version", version, "install one version on all hosts", e)
+                    : st;
 }
 
 enum status job_same_request(struct comm *c, const struct plan_request *q, struct err *e)
@@ -211,41 +242,4 @@ enum status job_share_caps(struct comm *c, const struct spec_caps *caps, struct 
         return OK;
     }
     return c->ops->gather(c, &mine, cap, sizeof mine, e);
-}
-
-/* `n` messages at a time from `from` to `to`, of which this rank may be one. */
-static enum status warm_up_channel(struct comm *c, enum comm_channel channel, int from, int to,
-                                   int n, char *buffer, size_t bytes, struct err *e)
-{
-    struct comm_ticket ticket[WARM_MESSAGES] = {{0}};
-
-    for (int i = 0; i < n && c->rank == from; i++)
-        TRY(c->ops->send(c, to, channel, buffer, bytes, &ticket[i], e));
-    for (int i = 0; i < n && c->rank == to; i++)
-        TRY(c->ops->recv(c, from, channel, buffer + (size_t)i * bytes, bytes, &ticket[i], e));
-    for (int i = 0; i < n; i++)
-        TRY(c->ops->wait(c, &ticket[i], "the first messages", e));
-    return OK;
-}
-
-enum status job_warm_up(struct comm *c, const struct plan *p, struct err *e)
-{
-    enum { HIDDEN_BYTES = 256 << 10, NLL_BYTES = 4096 };
-    char *buffer;
-    enum status st = OK;
-
-    if (c->ranks == 1)
-        return OK;
-    buffer = calloc(WARM_MESSAGES, HIDDEN_BYTES);
-    if (!buffer)
-        return fail(e, ERR_FIT, "no memory to try the transport");
-    for (int r = 0; st == OK && r < c->ranks; r++) {
-        if (!p->rank[r].head)
-            st = warm_up_channel(c, COMM_HIDDEN, r, r + 1, WARM_MESSAGES, buffer, HIDDEN_BYTES, e);
-        else if (r > 0)
-            st = warm_up_channel(c, COMM_NLL, r, 0, 2, buffer, NLL_BYTES, e);
-    }
-    if (st == OK)
-        free(buffer); /* else other messages may be under way in it: the job ends as it is */
-    return st;
 }

@@ -17,8 +17,8 @@ MUST_USE enum status job_agree(struct comm *c, enum status mine, struct err *e);
  * lowest rank that differs, and both values. `hint`: what to try. */
 MUST_USE enum status job_same(struct comm *c, const char *what, const char *value,
                               const char *hint, struct err *e);
-/* The first words of a job: program version, and clocks, while everybody is here anyway. Rank 0
- * gets a warning when a clock is far off, else "". */
+/* The first words of a job: program version, clocks, and whether long messages pass between rank 0
+ * and the others. Rank 0 gets a warning when a clock is far off, else "". */
 MUST_USE enum status job_meet(struct comm *c, const char *version, char warning[256],
                               struct err *e);
 /* Every rank plans by itself, so all must be asked for the same plan: what is no part of the spec's
@@ -40,9 +40,5 @@ MUST_USE enum status job_share_caps(struct comm *c, const struct spec_caps *caps
 /* One rank's, of `local_ranks` of its host. */
 struct plan_cap job_cap(const struct spec_caps *caps, int rank, int local_ranks,
                         struct plan_cap mine, bool arena_is_host);
-
-/* Sends and receives on every channel that the pipeline will use, as many at a time: what the
- * transport takes when it is first used is then there before the rank's memory is measured. */
-MUST_USE enum status job_warm_up(struct comm *c, const struct plan *p, struct err *e);
 
 #endif

@@ -99,6 +99,10 @@ static void print_conditions(const struct report_model *m, FILE *out)
     print_row(out, "time");
     fprintf(out, "%.2f s: load %.2f, compute %.2f, wait %.2f; %.1f tokens/s\n", m->seconds.total,
             m->seconds.load, m->seconds.compute, m->seconds.wait, m->tokens_per_second);
+    if (m->link) {
+        print_row(out, "link");
+        fprintf(out, "%s\n", m->link);
+    }
     if (isnan(m->predicted.seconds) || m->partial)
         return;
     print_row(out, "predicted");

@@ -60,6 +60,7 @@ struct report_model {
     struct report_seconds seconds;
     struct report_prediction predicted;
     double scoring_seconds; /* what `predicted` is about */
+    const char *link;       /* between ranks, that held the run up; NULL = none */
     double tokens_per_second;
     int n_ranks;
     const struct report_rank *rank; /* [n_ranks] */

@@ -104,6 +104,8 @@ static void write_model(struct json_writer *w, const struct report_model *m)
     json_write_double(w, "scoring_seconds", m->scoring_seconds);
     write_prediction(w, &m->predicted);
     json_write_double(w, "tokens_per_second", m->tokens_per_second);
+    if (m->link)
+        json_write_text(w, "link", m->link);
     json_write_begin(w, "ranks", '[');
     for (int i = 0; i < m->n_ranks; i++)
         write_rank(w, &m->rank[i]);

@@ -108,6 +108,18 @@ static struct report_prediction prediction(const struct run *r, const struct rep
     return p;
 }
 
+/* Does a link between ranks bind, or their computing? */
+static void judge_links(const struct run *r, char *out, size_t size)
+{
+    double slowest = 0; /* of a window, in seconds */
+
+    out[0] = '\0';
+    for (int i = 0; r->rank && i < r->plan->ranks; i++)
+        slowest = fmax(slowest, r->rank[i].compute / (double)r->plan->rank[i].windows);
+    if (r->rank)
+        link_judge(r->link, r->plan, slowest, out, size);
+}
+
 enum status result_make(const struct run *r, const char *partial, struct result *out,
                         struct err *e)
 {
@@ -121,6 +133,7 @@ enum status result_make(const struct run *r, const char *partial, struct result 
     for (int i = 0; i < ranks; i++)
         out->rank[i] = rank_report(r, i);
     join_isa(r, out->isa, sizeof out->isa);
+    judge_links(r, out->link, sizeof out->link);
     snprintf(out->ids_sha256, sizeof out->ids_sha256, "%s", r->corpus->ids_sha256);
     snprintf(out->config_sha256, sizeof out->config_sha256, "%s", r->model->config_sha256);
     snprintf(out->fingerprint, sizeof out->fingerprint, "%s",
@@ -146,6 +159,7 @@ enum status result_make(const struct run *r, const char *partial, struct result 
                                         .seconds = longest(out->rank, ranks),
                                         .predicted = prediction(r, out->rank),
                                         .scoring_seconds = r->score_seconds,
+                                        .link = *out->link ? out->link : NULL,
                                         .n_ranks = ranks,
                                         .rank = out->rank};
     fill_totals(r, &out->totals, &out->report);

@@ -13,6 +13,7 @@ struct result {
     struct report_rank *rank;
     char isa[64];
     char ids_sha256[65], config_sha256[65], fingerprint[65];
+    char link[256]; /* which one held the run up; "" = none */
     struct totals totals;
 };
 

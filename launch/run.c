@@ -113,6 +113,7 @@ void run_close(struct run *r)
     corpus_free(r->corpus);
     model_close(r->model);
     free(r->cap);
+    free(r->link);
     free(r->rank);
     free(r);
 }
@@ -360,6 +361,16 @@ enum status run_plan_only(struct run *r, int ranks, struct err *e)
     return plan_make(&r->request, &r->plan, e);
 }
 
+/* The first messages, and what links are measured to take. */
+static enum status warm_up(struct run *r, struct err *e)
+{
+    free(r->link);
+    r->link = calloc((size_t)r->comm->ranks, sizeof *r->link);
+    if (!r->link)
+        return fail(e, ERR_FIT, "no memory for the links of %d ranks", r->comm->ranks);
+    return link_warm_up(r->comm, r->plan, r->link, e);
+}
+
 enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t), void *context,
                      struct err *e)
 {
@@ -382,7 +393,7 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
     comm_note(r->comm, "loading", 0);
     if (r->waves)
         wave_file_go_on(r->waves, r->plan);
-    TRY(job_warm_up(r->comm, r->plan, e));
+    TRY(warm_up(r, e));
     if (r->score) /* the plan counts what it holds of the windows that are to be run */
         held = (uint64_t)r->windows->count * (uint64_t)windows_columns(r->windows) * sizeof(double);
     budget_begin(&r->budget, held);

@@ -14,6 +14,7 @@
 #include "comm/comm.h"
 #include "launch/budget.h"
 #include "launch/job.h"
+#include "launch/link.h"
 #include "launch/transport.h"
 #include "launch/wave_file.h"
 #include "spec/spec.h"
@@ -55,6 +56,7 @@ struct run {
     struct plan *plan;
     bool timed;           /* the plan's rates were measured or given */
 
+    struct link *link;    /* [ranks], after run_load */
     struct stage *stage;
     struct wave_file *waves; /* where an unfinished wave is kept; NULL: nowhere */
     struct transport transport; /* of hidden states */

@@ -1,6 +1,7 @@
 // links: launch stage comm loader spec
-/* Proves the first words of a job (F21, F23) where one machine has no ranks that differ: another
- * version is refused, a clock that is far off gives a warning. */
+/* Proves the first words of a job (F9, F21, F23) where one machine has no ranks that differ: another
+ * version is refused, a clock that is far off gives a warning, a network that loses long messages is
+ * told from one that carries nothing. */
 #include "launch/job.h"
 #include "tests/test.h"
 
@@ -11,6 +12,7 @@ struct staged {
     const void *other;
     size_t bytes;
     double later; /* or: its clock */
+    size_t longest; /* message that comes through; 0 = any */
     char said[128]; /* the last value that was compared */
 };
 
@@ -36,9 +38,49 @@ static enum status staged_gather(struct comm *c, const void *mine, void *all, si
     return OK;
 }
 
+static enum status staged_send(struct comm *c, int peer, enum comm_channel ch, const void *buf,
+                               size_t bytes, struct comm_ticket *t, struct err *e)
+{
+    (void)c, (void)peer, (void)ch, (void)buf, (void)bytes, (void)t, (void)e;
+    return OK;
+}
+
+/* A ticket of a message that does not come is one of its own. */
+static enum status staged_recv(struct comm *c, int peer, enum comm_channel ch, void *buf,
+                               size_t bytes, struct comm_ticket *t, struct err *e)
+{
+    const struct staged *s = (const struct staged *)c;
+
+    (void)peer, (void)ch, (void)buf, (void)e;
+    t->slot = s->longest > 0 && bytes > s->longest;
+    return OK;
+}
+
+static enum status staged_wait(struct comm *c, struct comm_ticket *t, const char *what,
+                               struct err *e)
+{
+    (void)c, (void)what;
+    return t->slot ? fail(e, ERR_INTERRUPTED, "nothing came") : OK;
+}
+
+static const struct comm_ops ops = {.gather = staged_gather,
+                                    .send = staged_send,
+                                    .recv = staged_recv,
+                                    .wait = staged_wait};
+
+static void test_long_messages(void)
+{
+    struct staged s = {.base = {.ops = &ops, .ranks = 2, .host = "h1"}, .longest = 8960};
+    char warning[256];
+    struct err e;
+
+    EXPECT(job_meet(&s.base, "1.0.0", warning, &e) == ERR_INTERRUPTED);
+    EXPECT(strstr(e.msg, "between rank 0 (h1) and rank 1 (h1), long ones do not") &&
+           strstr(e.msg, "btl_tcp_if_include SUBNET") && strstr(e.msg, "nothing came"));
+}
+
 static void test_staged(void)
 {
-    static const struct comm_ops ops = {.gather = staged_gather};
     struct staged s = {.base = {.ops = &ops, .ranks = 2, .host = "h1"}};
     char warning[256];
     struct err e;
@@ -60,7 +102,6 @@ static void test_staged(void)
 /* Layers of so many stages that their list is cut: the last one counts as the first does. */
 static void test_long_request(void)
 {
-    static const struct comm_ops ops = {.gather = staged_gather};
     struct staged s = {.base = {.ops = &ops, .ranks = 2, .host = "h1"}};
     int by_hand[100];
     struct plan_request q = {.n_by_hand = 100, .by_hand = by_hand};
@@ -82,6 +123,7 @@ static void test_long_request(void)
 int main(void)
 {
     test_staged();
+    test_long_messages();
     test_long_request();
     return 0;
 }

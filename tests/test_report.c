@@ -220,7 +220,9 @@ static void test_terminal(void)
     model.windows = 5;
     model.nonfinite = 3;
     model.label = "\033[2Jred";
+    model.link = "rank 0 to 1 binds";
     out = text_of(&r, print_first);
+    EXPECT(strstr(out, "\n  link        rank 0 to 1 binds\n"));
     EXPECT(strstr(out, "?[2Jred\n"
                        "  PARTIAL     5 of 20 windows: SIGTERM\n"
                        "  NOT FINITE  nll of 3 tokens: the perplexity means nothing\n"
