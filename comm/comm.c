@@ -1,6 +1,8 @@
 #include "comm/comm.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void comm_close(struct comm *c)
 {
@@ -39,6 +41,18 @@ int comm_launched_rank(void)
         if (getenv(names[i]))
             return atoi(getenv(names[i]));
     return 0;
+}
+
+void comm_launched_hosts(char *out, size_t size)
+{
+    static const char *const names[] = {"SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST",
+                                        "OMPI_MCA_orte_node_regex"};
+
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof *names && !*out; i++)
+        if (getenv(names[i]))
+            snprintf(out, size, "%s", getenv(names[i]));
+    out[strcspn(out, "@")] = '\0'; /* numbers of Open MPI's daemons follow */
 }
 
 bool comm_launched(void)

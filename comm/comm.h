@@ -81,6 +81,9 @@ void comm_close(struct comm *c);
 bool comm_launched(void);
 /* The rank that the launcher gave this process, known before MPI starts; 0 where none did. */
 int comm_launched_rank(void);
+/* The hosts of the job as the launcher writes them, before MPI starts: "node[1-4]". "" where it does
+ * not tell: mpirun tells ranks on other hosts than its own, and Slurm all. */
+void comm_launched_hosts(char *out, size_t size);
 /* "Open MPI 4.1.4" for --version. */
 const char *comm_mpi_version(void);
 

@@ -87,14 +87,15 @@ static __attribute__((format(printf, 3, 4))) void report_end(struct lifeline *l,
         l->q.on_end(l->q.context, &end);
 }
 
-/* A stopped process still acknowledges, by its kernel; an unreachable one does not. */
+/* A stopped process still acknowledges what is sent to it, by its kernel; an unreachable one does
+ * not, even where its own words, said again and again, still come. */
 static bool acknowledges(int fd, double within_s)
 {
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
 
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-           info.tcpi_last_ack_recv < within_s * 1000;
+           info.tcpi_retransmits == 0 && info.tcpi_last_ack_recv < within_s * 1000;
 }
 
 /* Why a rank counts as lost. */

@@ -26,7 +26,8 @@ static const double silence_s = 10;
 /* How long a rank leaves it to rank 0 to speak and to end the job. */
 static const double rank_0_s = 3;
 /* Over a cut link an abort makes mpirun wait for the other host for a quarter of an hour; left
- * alone, its keepalive (10 + 3 x 5 s after the cut, 10 s of which have passed) ends both. */
+ * alone, its keepalive (10 + 3 x 5 s after the cut, 10 s of which have passed) ends both. Where only
+ * one way is cut the keepalive is content, and the launcher has to be ended. */
 static const double launcher_s = 17;
 /* A signal to all ranks reaches them within that time. */
 static const double moment_s = 0.2;
@@ -101,8 +102,10 @@ static void on_end(void *context, const struct lifeline_end *end)
     if (end->speak && !atomic_flag_test_and_set(&a->spoken))
         fprintf(stderr, "nvfp4_ppl: %s\n", end->message);
     publish_end(a, end);
-    if (end->cut_off)
+    if (end->cut_off) {
         pause_for(launcher_s);
+        signals_end_launcher(a->signals);
+    }
     if (!end->speak)
         pause_for(rank_0_s);
     end_all(a, end->code);
@@ -187,6 +190,8 @@ static enum status meet(struct app *a, int *argc, char ***argv, struct err *e)
 
     TRY(comm_open_mpi(argc, argv, &q.comm, e));
     set_comm(a, q.comm);
+    /* Until the spec says its own; rank 0 is the first to speak. */
+    q.comm->stall_timeout = start_limit_s + (q.comm->rank > 0 ? rank_0_s : 0);
     TRY(lifeline_open(&q, e));
     if (*lifeline_warning(q.comm->lifeline) && q.comm->rank == 0)
         fprintf(stderr, "nvfp4_ppl: warning: %s\n", lifeline_warning(q.comm->lifeline));

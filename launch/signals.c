@@ -107,6 +107,24 @@ void signals_watch_parent(struct signals *s)
         prctl(PR_SET_PDEATHSIG, parent_signal());
 }
 
+void signals_end_launcher(const struct signals *s)
+{
+    static const char *const launchers[] = {"mpirun\n", "mpiexec\n", "orterun\n", "orted\n"};
+    char path[64], name[32] = "";
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)s->parent);
+    f = fopen(path, "re");
+    if (!f)
+        return;
+    if (!fgets(name, sizeof name, f))
+        name[0] = '\0';
+    fclose(f);
+    for (size_t i = 0; i < sizeof launchers / sizeof *launchers; i++)
+        if (strcmp(name, launchers[i]) == 0 && s->parent == getppid())
+            kill(s->parent, SIGKILL);
+}
+
 void signals_stop(struct signals *s)
 {
     if (!s)

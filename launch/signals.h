@@ -23,6 +23,9 @@ MUST_USE enum status signals_start(void (*on_signal)(const char *name, void *con
 /* From now on the end of the parent process counts as a signal, too, "the end of its launcher": the
  * launcher's library ends a process without a word when the launcher was killed. */
 void signals_watch_parent(struct signals *s);
+/* Kills the parent where it is Open MPI's launcher or its daemon, which waits for a quarter of an hour
+ * for a host that cannot be reached. */
+void signals_end_launcher(const struct signals *s);
 void signals_stop(struct signals *s);
 
 #endif

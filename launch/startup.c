@@ -18,7 +18,7 @@ static const double others_later_s = 5;
 struct startup {
     double note_s, limit_s;
     int rank; /* as the launcher says */
-    char host[64];
+    char host[64], hosts[256]; /* this one; all, where the launcher tells */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -51,10 +51,10 @@ static void *startup_run(void *arg)
     if (met_by(s, &limit))
         return NULL;
     fprintf(stderr,
-            "nvfp4_ppl: rank %d (%s): the ranks did not meet within %g s: can all hosts reach each "
-            "other by one network? (try mpirun --mca btl_tcp_if_include SUBNET --mca "
-            "oob_tcp_if_include SUBNET)\n",
-            s->rank, s->host, s->limit_s);
+            "nvfp4_ppl: rank %d (%s): the ranks did not meet within %g s: can all hosts%s%s reach "
+            "each other by one network, at every port? (try mpirun --mca btl_tcp_if_include SUBNET "
+            "--mca oob_tcp_if_include SUBNET)\n",
+            s->rank, s->host, s->limit_s, *s->hosts ? " of " : "", s->hosts);
     _exit(ERR_UNAVAILABLE);
 }
 
@@ -71,6 +71,7 @@ enum status startup_begin(double note_s, double limit_s, struct startup **out, s
     s->rank = comm_launched_rank();
     if (gethostname(s->host, sizeof s->host - 1) != 0)
         strcpy(s->host, "unknown");
+    comm_launched_hosts(s->hosts, sizeof s->hosts); /* MPI_Init takes that out of the environment */
     pthread_mutex_init(&s->lock, NULL);
     clock_condition(&s->changed);
     code = comm_thread_start(&s->thread, startup_run, s);

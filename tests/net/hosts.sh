@@ -1,7 +1,7 @@
 # Sourced: two hosts on this machine, each a network namespace with a name of its own, joined by a
 # bridge in a third one, where a link is cut without either host noticing. No other addresses than
 # theirs and loopback. hosts_up DIR, or with a slow cable hosts_up DIR DELAY_MS MBIT LOSS_PER_MILLION;
-# hosts_down; on_host N COMMAND...; hosts_mpirun ARGS...
+# hosts_second ...; hosts_down; on_host N COMMAND...; hosts_mpirun ARGS...
 
 hosts_missing() {
     command -v ip >/dev/null || { echo "ip not found (apt install iproute2)" && return; }
@@ -24,10 +24,13 @@ hosts_join() {
     done
 }
 
-# veth0 of both hosts, joined by the program wire. hosts_wire DELAY_MS MBIT LOSS_PER_MILLION
+# DEVICE of both hosts, joined by the program wire.
+# hosts_wire DEVICE DELAY_MS MBIT LOSS_PER_MILLION [BYTES_MAX]
 hosts_wire() {
-    local i
+    local i device=$1
+    shift
     cc -O2 -D_GNU_SOURCE -o "$hosts/wire" "$(dirname "${BASH_SOURCE[0]}")/wire.c" || return
+    rm -f "$hosts/wire.out"
     "$hosts/wire" "nv$$a" "nv$$b" "$@" >"$hosts/wire.out" 2>&1 &
     wire=$!
     for i in $(seq 50); do
@@ -38,9 +41,21 @@ hosts_wire() {
     for tap in "nv$$a" "nv$$b"; do
         i=$((i + 1))
         ip link set "$tap" mtu 9000 netns "nv$$h$i"
-        ip -n "nv$$h$i" link set "$tap" name veth0
+        ip -n "nv$$h$i" link set "$tap" name "$device"
     done
 }
+
+# hosts_address DEVICE NET: both hosts get the address 10.NET.0.N.
+hosts_address() {
+    local i
+    for i in 1 2; do
+        ip -n "nv$$h$i" addr add "10.$2.0.$i/24" dev "$1"
+        ip -n "nv$$h$i" link set "$1" up
+    done
+}
+
+# A second network between both, 10.78.0.N; arguments of wire.
+hosts_second() { hosts_wire wire1 "$@" && hosts_address wire1 78; }
 
 hosts_up() {
     local i
@@ -49,12 +64,8 @@ hosts_up() {
     for i in 1 2; do
         ip netns add "nv$$h$i"
     done
-    if [ $# -gt 0 ]; then hosts_wire "$@"; else hosts_join; fi || return
-    for i in 1 2; do
-        ip -n "nv$$h$i" link set lo up
-        ip -n "nv$$h$i" addr add "10.77.0.$i/24" dev veth0
-        ip -n "nv$$h$i" link set veth0 up
-    done || return
+    if [ $# -gt 0 ]; then hosts_wire veth0 "$@"; else hosts_join; fi || return
+    ip -n "nv$$h1" link set lo up && ip -n "nv$$h2" link set lo up && hosts_address veth0 77 || return
     # What mpirun calls instead of ssh: AGENT HOST COMMAND...
     cat >"$hosts/agent" <<AGENT
 #!/bin/bash
@@ -91,6 +102,24 @@ hosts_mpirun() {
 
 # down or up: the cable of host 2, at the switch.
 hosts_cable() { ip -n "$switch" link set p2 "$1"; }
+# Of the slow cable, one way for ever: USR1 what goes to host 2, USR2 what comes from it.
+hosts_cut_way() { kill "-$1" "$wire"; }
+# What comes in on the ports FIRST-LAST is dropped, on both hosts.
+hosts_block() {
+    local i
+    for i in 1 2; do
+        ip -n "nv$$h$i" rule add pref 10 lookup local
+        ip -n "nv$$h$i" rule del pref 0
+        ip -n "nv$$h$i" rule add pref 5 iif veth0 ipproto tcp dport "$1" blackhole
+    done
+}
+# Every connection of host 2's ranks is reset, as by a firewall that forgot them.
+hosts_reset() {
+    local port
+    for port in $(on_host 2 ss -tnpH | sed -n '/"nvfp4_ppl/s/^[^ ]* *[^ ]* *[^ ]* *[^ ]*:\([0-9]*\) .*/\1/p'); do
+        on_host 2 ss -K "sport = :$port" >/dev/null 2>&1
+    done
+}
 # Does host 2 answer host 1? After a cut that takes a moment.
 hosts_linked() { [[ $(on_host 1 bash -c 'exec 3<>/dev/tcp/10.77.0.2/9' 2>&1) == *refused* ]]; }
 # The ranks that are left on a host.

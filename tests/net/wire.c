@@ -1,13 +1,16 @@
 /* A cable between two hosts, for machines whose kernel has no netem: two TAP devices, and every
  * packet arrives so much later, at so many bits a second, in order; some never do.
  *
- *   wire TAP_A TAP_B DELAY_MS MBIT LOSS_PER_MILLION
+ *   wire TAP_A TAP_B DELAY_MS MBIT LOSS_PER_MILLION [BYTES_MAX]
  *
- * Says "ready" when both devices are there; runs until it is killed. */
+ * Longer packets than BYTES_MAX vanish, and nobody is told. From SIGUSR1 on nothing goes from A to B,
+ * from SIGUSR2 on nothing from B to A. Says "ready" when both devices are there; runs until it is
+ * killed. */
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,8 +41,16 @@ struct direction {
 struct wire {
     double delay, bytes_per_s;
     long loss; /* packets in a million */
+    int bytes_max;
     struct direction way[2];
 };
+
+static volatile sig_atomic_t cut[2]; /* which way */
+
+static void on_signal(int signal)
+{
+    cut[signal == SIGUSR2] = 1;
+}
 
 static double now(void)
 {
@@ -65,6 +76,8 @@ static int open_tap(const char *name)
 /* Takes in what has come, at the cable's rate. */
 static void take(const struct wire *w, struct direction *d)
 {
+    bool is_cut = cut[d - w->way];
+
     for (int i = 0; i < BATCH && d->end - d->first < PACKETS; i++) {
         struct packet *p = &d->ring[d->end % PACKETS];
         double at = now();
@@ -72,7 +85,8 @@ static void take(const struct wire *w, struct direction *d)
         p->bytes = (int)read(d->from, p->data, sizeof p->data);
         if (p->bytes <= 0)
             return;
-        if (lrand48() % 1000000 < w->loss || d->free_at - at > backlog_s)
+        if (is_cut || p->bytes > w->bytes_max || lrand48() % 1000000 < w->loss ||
+            d->free_at - at > backlog_s)
             continue;
         d->free_at = (d->free_at > at ? d->free_at : at) + p->bytes / w->bytes_per_s;
         p->due = d->free_at + w->delay;
@@ -116,8 +130,8 @@ int main(int argc, char **argv)
     struct wire w;
     int a, b;
 
-    if (argc != 6) {
-        fprintf(stderr, "wire: want TAP_A TAP_B DELAY_MS MBIT LOSS_PER_MILLION\n");
+    if (argc < 6 || argc > 7) {
+        fprintf(stderr, "wire: want TAP_A TAP_B DELAY_MS MBIT LOSS_PER_MILLION [BYTES_MAX]\n");
         return 64;
     }
     a = open_tap(argv[1]);
@@ -125,10 +139,13 @@ int main(int argc, char **argv)
     w = (struct wire){.delay = 1e-3 * atof(argv[3]),
                       .bytes_per_s = 125000 * atof(argv[4]),
                       .loss = atol(argv[5]),
+                      .bytes_max = argc > 6 ? atoi(argv[6]) : PACKET_MAX,
                       .way = {{.from = a, .to = b}, {.from = b, .to = a}}};
     for (int i = 0; i < 2; i++)
         if (!(w.way[i].ring = malloc(PACKETS * sizeof *w.way[i].ring)))
             return 71;
+    signal(SIGUSR1, on_signal);
+    signal(SIGUSR2, on_signal);
     printf("ready\n");
     fflush(stdout);
     for (;;)
