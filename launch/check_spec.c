@@ -10,6 +10,7 @@
 
 #include "launch/run.h"
 #include "launch/tasks.h"
+#include "launch/wave_frame.h"
 #include "loader/tokenizer.h"
 #include "spec/size.h"
 
@@ -23,6 +24,7 @@ struct check {
     int threads;           /* of a rank */
     uint64_t memory;       /* the largest plan of a job, all ranks */
     uint64_t output_bytes; /* of nll tables and journals */
+    uint64_t keep_bytes;   /* of kept waves, the most of any model */
     bool gpu;
 };
 
@@ -80,6 +82,21 @@ static void check_tokenizer(struct check *k, const struct spec_model *choice)
     tokenizer_close(t);
 }
 
+/* What its kept waves take: two files for each rank. Without rates nobody knows yet whether a wave will
+ * take long enough. */
+static uint64_t kept_waves(const struct run *r)
+{
+    uint64_t bytes = 0;
+
+    for (int i = 0; i < r->plan->ranks; i++) {
+        const struct plan_rank *k = &r->plan->rank[i];
+
+        if (k->keep || (k->keep_bytes && !r->timed))
+            bytes += 2 * wave_file_bytes(k->keep_bytes, k->wave * (uint64_t)r->plan->microbatch);
+    }
+    return bytes;
+}
+
 static void note_plan(struct check *k, const struct run *r)
 {
     uint64_t total = 0;
@@ -92,6 +109,7 @@ static void note_plan(struct check *k, const struct run *r)
     k->memory = total > k->memory ? total : k->memory;
     k->ranks = r->plan->ranks > k->ranks ? r->plan->ranks : k->ranks;
     k->threads = r->threads;
+    k->keep_bytes = kept_waves(r) > k->keep_bytes ? kept_waves(r) : k->keep_bytes;
     k->gpu = strcmp(r->kernels->name, "cpu") != 0;
 }
 
@@ -119,7 +137,8 @@ static void check_run(struct check *k, int index)
 static void check_folder(struct check *k)
 {
     const char *out = k->spec->out, *slash;
-    char folder[4096], room[SIZE_TEXT];
+    char folder[4096], room[SIZE_TEXT], waves[SIZE_TEXT];
+    uint64_t bytes = k->output_bytes + k->keep_bytes;
     struct statvfs fs;
     struct err e;
 
@@ -135,12 +154,15 @@ static void check_folder(struct check *k)
     if (access(folder, W_OK | X_OK) != 0 || statvfs(folder, &fs) != 0) {
         fail(&e, ERR_OUTPUT, "%s: %s", folder, strerror(errno));
         problem(k, "out", &e);
-    } else if (k->output_bytes > (uint64_t)fs.f_bavail * fs.f_frsize) {
+    } else if (bytes > (uint64_t)fs.f_bavail * fs.f_frsize) {
         fail(&e, ERR_OUTPUT, "%s: the results need %s, more than is free there", folder,
-             size_format(k->output_bytes, room));
+             size_format(bytes, room));
         problem(k, "out", &e);
+    } else if (k->keep_bytes) {
+        good("out", "%s: can be written, %s needed, of which %s to keep waves", out,
+             size_format(bytes, room), size_format(k->keep_bytes, waves));
     } else {
-        good("out", "%s: can be written, %s needed", out, size_format(k->output_bytes, room));
+        good("out", "%s: can be written, %s needed", out, size_format(bytes, room));
     }
 }
 

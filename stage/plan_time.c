@@ -75,20 +75,20 @@ void plan_predict(const struct plan_sizes *s, struct plan_rank *r)
 
 void plan_keep(const struct plan_sizes *s, struct plan_rank *r)
 {
-    int layers = r->last - r->first;
-    double waves = ceil((double)r->microbatches / r->wave), layer, writing;
+    double waves = ceil((double)r->microbatches / r->wave), layers = r->last - r->first;
+    double layer, writing, most, pieces;
 
     if (!s->q->keeps || s->stages > 1 || !r->streamed || r->microbatches == 0)
         return;
     r->keep_bytes = (uint64_t)r->wave * s->hidden;
     layer = r->seconds * r->wave / (double)r->microbatches / layers;
     writing = (double)r->keep_bytes / s->q->rates.read;
-    r->keep = (int)fmin(layers, fmax(fmax(floor(PLAN_LOSS / layer), 1),
-                                     ceil(PLAN_KEEP_SHARE * writing / layer)));
-    if (r->keep == layers) /* also where a whole wave takes less */
-        r->keep = 0;
-    else
-        r->seconds += waves * (double)((layers - 1) / r->keep) * writing;
+    most = fmax(floor(PLAN_LOSS / layer), fmax(1, ceil(PLAN_KEEP_SHARE * writing / layer)));
+    if (most >= layers) /* a whole wave takes less */
+        return;
+    pieces = ceil(layers / most); /* of equal size: no shorter one at the end */
+    r->keep = (int)ceil(layers / pieces);
+    r->seconds += waves * (ceil(layers / r->keep) - 1) * writing;
 }
 
 /* It waits for the others before the last layer. */

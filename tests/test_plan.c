@@ -310,9 +310,66 @@ static void fewest_stages(void)
     fake_model_free(m);
 }
 
+/* The one rank of a plan that reads all layers again for each wave; flops: its rate, by which a wave of
+ * all microbatches takes `wave` seconds. */
+static struct plan_rank kept(struct plan_request *q, double flops, double *wave)
+{
+    struct plan_rank r;
+    struct plan *p = NULL;
+    struct err e;
+
+    q->rates.flops = flops;
+    EXPECT(plan_make(q, &p, &e) == OK);
+    check_plan(p, q);
+    r = p->rank[0];
+    *wave = r.flops / flops * r.wave / (double)r.microbatches;
+    plan_free(p);
+    return r;
+}
+
+/* A wave is kept so often that ten minutes may be lost, no oftener than a disk can take, and not where
+ * it takes less, where there is no folder, or where it goes on to another stage. */
+static void waves_are_kept(void)
+{
+    struct model *m = fake_model(24, 512, 1024, 8, 1, 64, 512, 0);
+    struct plan_cap cap[2] = {{.bytes = 1 << 30}, {.bytes = 1 << 30}};
+    struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
+                             .len_max = 65, .eval_len = 65, .microbatch = 1, .ranks = 1, .cap = cap,
+                             .rates = {.read = 1e12}, .stream = STREAM_ALWAYS, .keeps = true};
+    double wave, second, at_one_flops;
+    struct plan_rank r = kept(&q, 1, &at_one_flops);
+
+    EXPECT(r.keep == 1);
+    for (double want = 100; want < 20000; want *= 1.07) {
+        r = kept(&q, at_one_flops / want, &wave);
+        EXPECT((r.keep > 0) == (wave > 600));
+        EXPECT(r.keep == 0 || r.keep == 1 || wave / 24 * r.keep <= 600);
+        EXPECT(r.keep == 0 || ceil(24.0 / r.keep) <= 2 * ceil(wave / 600));
+        EXPECT(r.keep_bytes == (uint64_t)r.wave * r.map.hidden_bytes);
+    }
+    r = kept(&q, at_one_flops / 2400, &wave);
+    EXPECT(r.keep == 6);
+    second = (double)r.keep_bytes; /* a rate by which writing takes a second */
+    q.rates.read = second / 15;    /* 20 x 15 s: computing 3 layers */
+    EXPECT(kept(&q, at_one_flops / 2400, &wave).keep == 6);
+    q.rates.read = second / 36; /* 20 x 36 s: 7.2 layers */
+    r = kept(&q, at_one_flops / 2400, &wave);
+    EXPECT(r.keep == 8 && r.seconds >= r.flops / q.rates.flops + 2 * 36);
+    q.rates.read = 1e12;
+    q.keeps = false;
+    EXPECT(kept(&q, at_one_flops / 2400, &wave).keep == 0);
+    q.keeps = true;
+    q.ranks = q.stages = 2;
+    EXPECT(kept(&q, at_one_flops / 24000, &wave).keep == 0);
+    q.stages = 1;
+    EXPECT(kept(&q, at_one_flops / 24000, &wave).keep > 0);
+    fake_model_free(m);
+}
+
 int main(void)
 {
     random_plans();
+    waves_are_kept();
     split_is_best();
     fewest_stages();
     by_hand_is_checked();

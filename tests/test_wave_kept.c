@@ -263,6 +263,31 @@ static void test_disk(const char *want, const char *site, const char *action, in
     EXPECT(warned > 0);
 }
 
+/* --check counts what two of these files take. */
+static void test_check(const char *kept)
+{
+    static const char of_which[] = " needed, of which ";
+    const char *out = scratch_path("check");
+    struct way w = plain;
+    char *data, *at;
+    size_t bytes;
+
+    w.spec = SLOW "\"max_memory\": { \"0\": \"7MiB\", \"cpu\": \"200KiB\" }, ";
+    w.extra = "--check";
+    struct run *r = way_expect(out, &w, 0);
+    at = strstr(r->out, of_which);
+    data = file_read(kept, &bytes);
+    if (!data || !at)
+        run_print(r);
+    EXPECT(data && at);
+    at += strlen(of_which);
+    printf("a kept wave of %zu bytes, --check: %.*s\n", bytes, (int)strcspn(at, "\n"), at);
+    EXPECT(strstr(at, "KiB to keep waves"));
+    EXPECT(atof(at) * 1024 >= 2.0 * (double)bytes && atof(at) * 1024 <= 2.05 * (double)bytes);
+    free(data);
+    run_close(r);
+}
+
 int main(void)
 {
     const char *want = scratch_path("want");
@@ -270,6 +295,7 @@ int main(void)
 
     resident.spec = NULL;
     run_close(way_expect(want, &resident, 0));
+    test_check(kept_file(killed_at(14), 0));
     test_killed(want);
     test_signal(want, SIGTERM);
     test_signal(want, SIGUSR1);
