@@ -430,6 +430,21 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
     return r->comm->ranks > 1 ? r->comm->ops->gather(r->comm, &mine, r->rank, sizeof mine, e) : OK;
 }
 
+/* A rank that streams sends nothing for almost a wave: others wait for two of them, as predicted, and
+ * the limit. */
+static double stall_limit(const struct run *r)
+{
+    double longest = 0, wave;
+
+    for (int i = 0; r->timed && i < r->plan->ranks; i++) {
+        const struct plan_rank *p = &r->plan->rank[i];
+
+        wave = p->streamed && p->microbatches ? p->seconds * p->wave / (double)p->microbatches : 0;
+        longest = wave > longest ? wave : longest;
+    }
+    return r->spec->stall_timeout + 2 * longest;
+}
+
 enum status run_score(struct run *r, void (*on_score)(void *, struct score *), void *context,
                       struct err *e)
 {
@@ -444,6 +459,7 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
                                  .context = context};
     struct schedule_times times;
 
+    r->comm->stall_timeout = stall_limit(r);
     TRY(on_device(r, transport_open(&r->transport, r->comm, r->kernels, r->device,
                                     &r->plan->rank[r->comm->rank], e), e));
     q.comm = r->transport.comm;
@@ -452,7 +468,9 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
     r->score_seconds = clock_seconds() - r->score_began;
     comm_note(r->comm, "reporting", 0);
     TRY(checkpoint_unchanged(r->model->checkpoint, e));
-    return gather_ranks(r, &times, e);
+    TRY(gather_ranks(r, &times, e));
+    r->comm->stall_timeout = r->spec->stall_timeout;
+    return OK;
 }
 
 double run_rate(const struct run *r)

@@ -1,11 +1,11 @@
 // links: spec run
-// timeout: 300
+// timeout: 400
 // processors: 2
 /* A wave that is kept between its layers (design §8): a run that is killed or stopped in the middle of
  * one goes on at the layer that was kept last, to the same bits, and reads the layers before no more;
  * with other waves, microbatches and ranks it goes on as far as it can; a file that is damaged or of
  * another journal is not used; a disk that is full or fails costs nothing but what could not be kept;
- * and nothing is left of it in the end. */
+ * and nothing is left of it in the end. Who waits for a wave waits as long as it takes. */
 #include <signal.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -263,6 +263,20 @@ static void test_disk(const char *want, const char *site, const char *action, in
     EXPECT(warned > 0);
 }
 
+/* The second stage hears nothing of the first one for a whole wave, 1.5 s or more: it was predicted to
+ * take far longer, so nobody is taken for lost after the second that is the limit else. */
+static void test_long_wait(const char *want)
+{
+    struct way w = plain;
+
+    if (!*MPIRUN)
+        return;
+    w.np = 2;
+    w.extra = "--set=stall_timeout=1";
+    w.fault = "0/stage_layer:1+:slow";
+    expect_goes_on(want, scratch_path("long-wait"), &w, NULL);
+}
+
 /* --check counts what two of these files take. */
 static void test_check(const char *kept)
 {
@@ -302,6 +316,7 @@ int main(void)
     test_other_ways(want);
     test_damaged(want);
     test_replicas(want);
+    test_long_wait(want);
     test_disk(want, "write", ":fail", 31);
     test_disk(want, "write", "+:full", 97);
     test_disk(want, "fsync", ":fail", 7);
