@@ -3,7 +3,7 @@
 // labels: slow faults
 // processors: 2
 /* Proves D5: random schedules of faults, kills and resumes, each run with other ranks, microbatches
- * and caps: whatever happens, a run that says it is complete has the bits of an uninterrupted one, and
+ * and caps, some of them streamed and kept between the layers of a wave: whatever happens, a run that says it is complete has the bits of an uninterrupted one, and
  * at the end one is. A slice of three minutes; as a program of its own:
  *
  *   build/test_fault_schedules 300 [SEED]
@@ -29,7 +29,7 @@ static const char *random_fault(uint64_t *state, int np, char *text, size_t size
     static const struct {
         const char *site;
         unsigned calls;
-    } sites[] = {{"write", 9},  {"fdatasync", 4}, {"fsync", 14},        {"rename", 3},
+    } sites[] = {{"write", 40}, {"fdatasync", 4}, {"fsync", 30},        {"rename", 12},
                  {"pread", 240}, {"open", 12},     {"calloc", 70},       {"malloc", 240},
                  {"renameat", 5}, {"stage_layer", 40}, {"MPI_Isend", 50}, {"MPI_Irecv", 50}};
     static const char *const actions[] = {"kill", "kill", "kill",  "fail", "fail",
@@ -46,11 +46,15 @@ static struct way random_way(uint64_t *state, char *fault, size_t size)
 {
     static const char *const caps[] = {NULL, NULL, "--set=max_memory.0=8MiB",
                                        "--set=max_memory.0=6MiB", "--set=max_memory.0=1MiB"};
+    static const char keeping[] = "\"stream\": \"always\", "
+                                  "\"rates\": { \"compute\": 0.001, \"read\": \"20kB\" }, ";
     struct way w = {.rows = ROWS};
 
     w.np = *MPIRUN ? 1 + (int)next_random(state, 3) : 1;
     w.microbatch = 1 + (int)next_random(state, 3);
     w.extra = caps[next_random(state, 5)];
+    w.spec = next_random(state, 2) ? keeping : NULL;
+    w.stages = next_random(state, 2) ? 1 : w.np;
     w.fault = random_fault(state, w.np, fault, size);
     return w;
 }
@@ -81,8 +85,8 @@ static void run_schedule(const char *want, uint64_t seed, int number)
         struct way w = random_way(&state, fault, sizeof fault);
         struct run *r = way_run(out, &w);
 
-        printf(" np %d %s%s%s -> %d;", w.np, fault, w.extra ? " " : "", w.extra ? w.extra + 6 : "",
-               r->code);
+        printf(" np %d/%d%s %s%s%s -> %d;", w.np, w.stages, w.spec ? " keeping" : "", fault,
+               w.extra ? " " : "", w.extra ? w.extra + 6 : "", r->code);
         fflush(stdout);
         if (r->code == -1)
             run_print(r);
