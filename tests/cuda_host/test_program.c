@@ -1,6 +1,6 @@
 /* The whole program on the emulated GPU: the same bits whatever the ranks, the microbatch, and the
- * order of threads and streams, also with all layers streamed and all hidden states parked; the CPU
- * backend's mean within 1e-5 in float32; each rank takes the GPU that is shown to it; without a device
+ * order of threads and streams, also with all layers streamed and all hidden states parked, or kept
+ * in the middle of a wave and gone on from; the CPU backend's mean within 1e-5 in float32; each rank takes the GPU that is shown to it; without a device
  * "cuda" is an error, and "auto" takes the CPU. */
 #include "tests/results.h"
 #include "tests/test.h"
@@ -119,6 +119,62 @@ static void parked(void)
     measurement_close(&all);
 }
 
+/* A streamed run in a folder, at rates by which one window computes a layer in less time than the layer
+ * is read, three take longer, and the wave is kept after half of the layers; killed in its ninth
+ * microbatch-layer, or to its end. */
+static struct run *keeping(const char *out, double cap, bool killed)
+{
+    struct args a = args_ppl(1);
+
+    if (killed)
+        args_add_suffix(&a, "_fault");
+    setenv("NVFP4_PPL_FAULT", "stage_layer:9:kill", 1); /* what the other program knows nothing of */
+    args_add(&a, "%s", spec_for("bfloat16"));
+    args_add(&a, "--backend=cuda");
+    args_add(&a, "--set=microbatch=1");
+    args_add(&a, "--set=data.eval_len=80");
+    args_add(&a, "--set=stream=always");
+    args_add(&a, "--set=rates={\"compute\":0.001,\"read\":2280}");
+    args_add(&a, "--set=max_memory={\"0\":%.0f,\"cpu\":\"%s\"}", cap, cap < 1e9 ? "1MiB" : "0");
+    args_add(&a, "--out=%s", out);
+    return run_program(&a, 120);
+}
+
+/* Hidden states of buffers of the GPU, and those parked on its host. */
+static void kept(void)
+{
+    enum { STATE = 79 * 128 * 2 };
+    static const char *const name[] = {"kept", "kept-parked"};
+    const char *want = scratch_path("whole");
+    double cap = 2e9, planned = 0;
+    size_t n, m;
+
+    run_close(keeping(want, cap, false));
+    for (int i = 0; i < 2; i++) {
+        const char *out = scratch_path("%s", name[i]);
+
+        run_close(keeping(out, cap, true));
+        EXPECT(file_exists(scratch_path("%s/journal.wave-0", name[i])));
+        struct run *r = keeping(out, cap, false);
+        if (r->code != 0)
+            run_print(r);
+        EXPECT(r->code == 0);
+        run_close(r);
+        cJSON *json = json_file(scratch_path("%s/result.json", name[i]));
+        const cJSON *rank = cJSON_GetArrayItem(json_at(json_result(json), "ranks"), 0);
+        EXPECT(json_number(rank, "first_wave_layer") == 2);
+        EXPECT((json_number(rank, "parked_peak_bytes") > 0) == (i > 0));
+        planned = json_number(rank, "planned_bytes");
+        cJSON_Delete(json);
+        char *x = file_read(scratch_path("whole/nll.npy"), &n);
+        char *y = file_read(scratch_path("%s/nll.npy", name[i]), &m);
+        EXPECT(x && y && n == m && memcmp(x, y, n) == 0);
+        free(x);
+        free(y);
+        cap = planned - 2 * STATE; /* room for one window */
+    }
+}
+
 static double mean_nll(const char *backend)
 {
     struct args a = program(1, "float32", backend, 2);
@@ -203,6 +259,7 @@ int main(void)
 {
     same_bits();
     parked();
+    kept();
     EXPECT_NEAR(mean_nll("cuda"), mean_nll("cpu"), 1e-5);
     visible_gpus();
     no_gpu_to_use();
