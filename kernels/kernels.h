@@ -14,8 +14,8 @@
  *         comment says host. Operations never allocate; what they need is `scratch`, planned with
  *         scratch_bytes() and handed over once with use_scratch().
  * Order:  open, arena, use_scratch, operations ..., close. Operations are queued in order; results
- *         are there after sync(). Kernels themselves cannot fail; launches can, so all return a
- *         status. */
+ *         are there after sync(). copy() runs beside them. Kernels themselves cannot fail; launches
+ *         can, so all return a status. */
 #ifndef KERNELS_KERNELS_H
 #define KERNELS_KERNELS_H
 
@@ -43,6 +43,13 @@ struct device_memory {
 };
 
 enum { DEVICE_SPARE = 256 };
+
+/* Copies beside the operations: each queue goes by itself, in order, for one thread at a time. */
+enum copy_queue {
+    COPY_LAYERS, /* weights, as they are read */
+    COPY_HIDDEN, /* hidden states, to the host and from it */
+    COPY_QUEUES
+};
 
 /* What a run asks of the operations; scratch_bytes is a pure function of it. */
 struct work_shape {
@@ -119,8 +126,15 @@ struct kernels {
     enum status (*download)(struct device *d, void *to_host, const void *from, size_t bytes,
                             struct err *e); /* implies sync */
     enum status (*sync)(struct device *d, struct err *e);
-    /* Host memory that upload and download are fast with, and its end (accepts NULL). NULL functions
-     * where the arena is host memory. */
+    /* Begins a copy between the arena and pinned host memory, either way; and waits for all that was
+     * begun in a queue. A copy waits for no operation and no other queue, nor do they wait for it: what
+     * it reads must be there, what it writes must be free, until copy_wait says that it is done. Where
+     * the arena is host memory it is done on return. */
+    enum status (*copy)(struct device *d, enum copy_queue q, void *to, const void *from,
+                        size_t bytes, struct err *e);
+    enum status (*copy_wait)(struct device *d, enum copy_queue q, struct err *e);
+    /* Pinned host memory, and its end (accepts NULL), which waits for copies that are under way. NULL
+     * functions where the arena is host memory. */
     enum status (*pin)(struct device *d, size_t bytes, void **host, struct err *e);
     void (*unpin)(struct device *d, void *host);
 

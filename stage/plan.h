@@ -16,8 +16,9 @@
  * microbatches, layer i runs over all of them while layer i+1 is read into the other of two layer
  * slots. A rank whose layers are all resident is the same with a wave of one and no slots. Between
  * layers the hidden states of a wave lie in the arena; where larger waves take less time, some of its
- * microbatches are parked in host memory, within the budget of their host, and pass through one
- * buffer of the arena for each layer.
+ * microbatches are parked in host memory, within the budget of their host, and pass through a buffer
+ * of the arena for each layer. On a GPU they pass through two in turns: while one is computed, the one
+ * before goes back to the host and the next comes.
  *
  * Keeping (wave_store.h): where one rank streams all layers and a wave takes longer than PLAN_LOSS, its
  * hidden states are kept on the disk every so many layers: as seldom as loses no more than that, or,
@@ -105,8 +106,9 @@ struct plan_rank {
     int wave;        /* microbatches that a layer runs over before the next layer; 1 = resident */
     bool embed, head;
     int parked;      /* of them, those that lie on the host between layers: the last ones */
-    int n_hidden;    /* hidden-state buffers in the arena: those of the wave that stay there, one that
-                        the others pass through, one being received, one being sent */
+    int passing;     /* buffers that these pass through; with two, copies run beside computing */
+    int n_hidden;    /* hidden-state buffers in the arena: those of the wave that stay there, those
+                        that the others pass through, one being received, one being sent */
     struct plan_cap cap;
     /* The printed items; their sum is `total`, which is never more than cap.bytes. */
     uint64_t weights, activations, scratch, scoring, comm, overhead, total;

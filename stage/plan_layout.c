@@ -148,6 +148,13 @@ static double range_seconds(const struct plan_sizes *s, int stage, int first, in
     return range_flops(s, 0, stage, first, last) / s->q->rates.flops;
 }
 
+/* How many buffers parked microbatches pass through: a second one is worth its memory where copies run
+ * beside computing. */
+static int passing(const struct plan_sizes *s, int64_t room)
+{
+    return s->q->kernels->arena_is_host || room < 2 ? 1 : 2;
+}
+
 /* In so many waves, with room in the arena for `room` hidden states of a wave: none of the waves much
  * shorter than the others, and what has no room is parked. */
 static struct plan_shape waves_shape(const struct plan_sizes *s, struct plan_rank *r, int stage,
@@ -158,13 +165,14 @@ static struct plan_shape waves_shape(const struct plan_sizes *s, struct plan_ran
 
     r->wave = (int)((microbatches + waves - 1) / waves);
     waves = (microbatches + r->wave - 1) / r->wave;
-    r->parked = r->wave > room ? r->wave - (int)room + 1 : 0;
+    r->passing = r->wave > room ? passing(s, room) : 0;
+    r->parked = r->wave > room ? r->wave - (int)room + r->passing : 0;
     for (int i = r->first; i < r->last; i++)
         compute += plan_park_seconds(s, r, i) * (double)waves;
     read = (double)r->streamed_bytes * (double)waves / s->q->rates.read;
     r->seconds = fmax(compute, read);
     r->microbatches = microbatches;
-    return (struct plan_shape){r->streamed, r->wave, r->parked, r->seconds,
+    return (struct plan_shape){r->streamed, r->wave, r->parked, r->passing, r->seconds,
                                r->seconds + (s->stages - 1) * plan_lag(r)};
 }
 
@@ -175,10 +183,10 @@ static struct plan_shape streamed_shape(const struct plan_sizes *s, int stage, i
                                         int streamed)
 {
     struct plan_rank r = {.first = first, .last = last, .streamed = streamed};
-    int64_t microbatches = replica_microbatches(s, 0), room, most;
+    int64_t microbatches = replica_microbatches(s, 0), room, most, places;
     uint64_t slot, resident = resident_bytes(s, &r, &slot), cap = s->cap[stage].bytes;
     uint64_t need = s->base[stage][1] + resident + PLAN_SLOTS * slot + flags_bytes(last - first);
-    struct plan_shape best = {streamed, 1, 0, INFINITY, INFINITY};
+    struct plan_shape best = {streamed, 1, 0, 0, INFINITY, INFINITY};
     int64_t hides; /* waves, at most, that hide the reading */
 
     if (need > cap)
@@ -186,8 +194,9 @@ static struct plan_shape streamed_shape(const struct plan_sizes *s, int stage, i
     r.streamed_bytes = s->bytes[last] - s->bytes[first] - resident;
     room = 1 + (int64_t)((cap - need) / s->hidden);
     most = room;
-    if (last - first > 1 && s->cap[stage].park / s->hidden > 1)
-        most += (int64_t)(s->cap[stage].park / s->hidden) - 1; /* one of the room for the way there */
+    places = (int64_t)(s->cap[stage].park / s->hidden);
+    if (last - first > 1 && places > passing(s, room)) /* which takes of the room */
+        most += places - passing(s, room);
     hides = (int64_t)fmin(fmax(range_seconds(s, stage, first, last) * s->q->rates.read /
                                    (double)r.streamed_bytes,
                                1),
@@ -205,7 +214,7 @@ static struct plan_shape streamed_shape(const struct plan_sizes *s, int stage, i
 
 struct plan_shape plan_range_shape(const struct plan_sizes *s, int stage, int first, int last)
 {
-    struct plan_shape best = {0, 1, 0, INFINITY, INFINITY};
+    struct plan_shape best = {0, 1, 0, 0, INFINITY, INFINITY};
     int n = last - first, stride = 1 + n / 128; /* of many layers, not every number is tried */
     bool all = s->q->stream == STREAM_ALWAYS && s->streaming && n > 0;
 
@@ -369,7 +378,8 @@ struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, i
                           .embed = stage == 0,
                           .head = stage == s->stages - 1,
                           .parked = shape.parked,
-                          .n_hidden = shape.wave - shape.parked + (shape.parked > 0) + neighbours,
+                          .passing = shape.passing,
+                          .n_hidden = shape.wave - shape.parked + shape.passing + neighbours,
                           .parked_bytes = (uint64_t)shape.parked * s->hidden,
                           .cap = q->cap[rank],
                           .flops = range_flops(s, replica, stage, first, last),

@@ -34,13 +34,14 @@ void plan_sizes_set(struct plan_sizes *s, int microbatch, bool streaming);
 
 /* How a rank holds a range of layers. */
 struct plan_shape {
-    int streamed, wave, parked;
+    int streamed, wave, parked, passing;
     double seconds; /* predicted, of the whole run; INFINITY: does not fit */
     double cost;    /* the same with what other stages wait for its first and its last wave */
 };
 struct plan_shape plan_range_shape(const struct plan_sizes *s, int stage, int first, int last);
 
-/* Seconds that the parked hidden states of a wave take on their way to layer i and from it. */
+/* Seconds by which the parked hidden states of a wave make layer i longer, on their way to it and from
+ * it: what of their copies does not run beside computing. */
 double plan_park_seconds(const struct plan_sizes *s, const struct plan_rank *r, int i);
 /* Fills in seconds and stall of a rank. */
 void plan_predict(const struct plan_sizes *s, struct plan_rank *r);

@@ -7,10 +7,13 @@ enum { PLAYED = 16 }; /* waves; the others are like the last one played */
 double plan_park_seconds(const struct plan_sizes *s, const struct plan_rank *r, int i)
 {
     int ways = (i > r->first) + (i < r->last - 1);
+    double copies, beside;
 
     if (!r->parked || !(s->q->rates.park > 0))
         return 0;
-    return ways * (double)r->parked * (double)s->hidden / s->q->rates.park;
+    copies = ways * (double)s->hidden / s->q->rates.park;
+    beside = r->passing > 1 ? (s->flops[i + 1] - s->flops[i]) * s->tokens / s->q->rates.flops : 0;
+    return r->parked * fmax(copies - beside, 0);
 }
 
 /* Tokens of a wave; the last one may be shorter. */

@@ -21,6 +21,11 @@ struct inbox {
     int64_t scored; /* microbatches of the replica whose nll is in */
 };
 
+/* Microbatches [from, to) of a wave. */
+struct span {
+    int64_t from, to;
+};
+
 /* The transfers under way. Microbatches are counted within this rank's replica, but for those of an
  * inbox; in_text gives their number among all. */
 struct pipeline {
@@ -32,7 +37,8 @@ struct pipeline {
     int *buffer;         /* [wave + n_hidden] of microbatch k mod that; PARKED: on the host */
     int *unused, n_unused; /* [n_hidden] buffers, the longest unused first; some are still sent from */
     int sent[TRANSFERS_AHEAD]; /* buffers of the last microbatches that left */
-    bool passing;        /* a parked microbatch has a buffer now */
+    int passing;         /* buffers that parked microbatches have now */
+    int parking;         /* buffer that one is being copied to the host from; NONE */
     struct comm_ticket nll_ticket[2];
     struct inbox *inbox;  /* [n_inbox] rank 0: of the replicas whose last stage is another rank */
     int n_inbox, n_receiving, turn; /* how many receive now; which is first to be looked at */
@@ -71,7 +77,7 @@ static enum status wait_for(struct pipeline *p, struct comm_ticket *t, const cha
     return st;
 }
 
-enum { PARKED = -1 };
+enum { PARKED = -1, NONE = -1 };
 
 static int *buffer_of(const struct pipeline *p, int64_t k)
 {
@@ -94,10 +100,19 @@ static void give_buffer(struct pipeline *p, int64_t k)
     memmove(p->unused, p->unused + 1, (size_t)p->n_unused * sizeof *p->unused);
 }
 
+/* Until copies to the host and from it are done. */
+static enum status copied(struct pipeline *p, struct err *e)
+{
+    p->parking = NONE;
+    return stage_copied(p->q->stage, e);
+}
+
 static enum status take_buffer(struct pipeline *p, int64_t k, struct err *e)
 {
     CHECK(p->n_unused > 0);
     TRY(wait_for(p, &p->send[p->unused[0]], "hand-over of an earlier one", mine(p, k), e));
+    if (p->unused[0] == p->parking)
+        TRY(copied(p, e));
     give_buffer(p, k);
     return OK;
 }
@@ -108,13 +123,13 @@ static void return_buffer(struct pipeline *p, int64_t k)
     *buffer_of(p, k) = PARKED;
 }
 
-/* May a microbatch be received now? One buffer is kept for parked ones to pass through. */
+/* May a microbatch be received now? Buffers are kept for parked ones to pass through. */
 static bool may_receive(const struct pipeline *p)
 {
-    bool keep = p->me->parked > 0 && !p->passing;
+    int keep = p->me->passing - p->passing;
 
     return !p->me->embed && p->receiving < p->me->microbatches && p->n_unused > keep &&
-           p->receiving < p->entered + TRANSFERS_AHEAD;
+           p->unused[0] != p->parking && p->receiving < p->entered + TRANSFERS_AHEAD;
 }
 
 static enum status receive(struct pipeline *p, struct err *e)
@@ -293,41 +308,86 @@ static enum status keep_moving(struct pipeline *p, struct err *e)
     return collect(p, e);
 }
 
-/* The current microbatch through a layer; with a place it comes from the host, unless it has just
- * entered. */
-static enum status compute(struct pipeline *p, int layer, int64_t microbatch, int place,
+/* Begins to fetch a parked microbatch into the buffer that is unused for longest; what is still copied
+ * out of that comes first. */
+static enum status fetch(struct pipeline *p, int64_t from, int64_t k, struct err *e)
+{
+    give_buffer(p, k);
+    p->passing++;
+    return stage_fetch(p->q->stage, *buffer_of(p, k), place_of(p, from, k),
+                       microbatch_tokens(p->of, mine(p, k)), e);
+}
+
+/* The same for the one that is computed next, if there is a buffer for it now. */
+static enum status fetch_next(struct pipeline *p, int layer, struct span wave, int64_t k,
+                              struct err *e)
+{
+    struct comm *c = p->q->comm;
+    int64_t next = k + 1 < wave.to ? k + 1 : wave.from;
+    bool sent = false;
+
+    layer += next == wave.from;
+    if (layer == p->me->first || layer == p->me->last || *buffer_of(p, next) != PARKED ||
+        p->passing == p->me->passing)
+        return OK;
+    TRY(c->ops->test(c, &p->send[p->unused[0]], &sent, e));
+    return sent ? fetch(p, wave.from, next, e) : OK;
+}
+
+/* A microbatch that is there, through a layer, and what is copied meanwhile. */
+static enum status compute(struct pipeline *p, int layer, struct span wave, int64_t k,
                            struct err *e)
 {
     double before = clock_seconds();
-    struct stage *s = p->q->stage;
 
-    TRY(begin(p, microbatch, e));
-    if (place >= 0 && layer > p->me->first)
-        TRY(stage_fetch(s, *buffer_of(p, microbatch), place, e));
-    TRY(stage_layer(s, layer, *buffer_of(p, microbatch), e));
-    if (place >= 0 && layer < p->me->last - 1)
-        TRY(stage_park(s, *buffer_of(p, microbatch), place, e));
+    TRY(begin(p, k, e));
+    if (p->me->parked)
+        TRY(fetch_next(p, layer, wave, k, e));
+    TRY(stage_layer(p->q->stage, layer, *buffer_of(p, k), e));
+    if (p->me->parked)
+        TRY(copied(p, e));
     p->times.compute += clock_seconds() - before;
     return OK;
 }
 
-/* One microbatch of the wave that begins at `from` through one layer. */
-static enum status run_layer(struct pipeline *p, int layer, int64_t from, int64_t k, struct err *e)
+/* Makes a microbatch be in a buffer before a layer: it enters, is fetched, or is there. */
+static enum status bring(struct pipeline *p, int layer, int64_t from, int64_t k, struct err *e)
 {
-    int place = place_of(p, from, k);
+    if (layer == p->me->first) {
+        p->passing += place_of(p, from, k) >= 0;
+        return enter(p, k, e);
+    }
+    if (*buffer_of(p, k) != PARKED)
+        return OK;
+    CHECK(p->n_unused > 0);
+    TRY(wait_for(p, &p->send[p->unused[0]], "hand-over of an earlier one", mine(p, k), e));
+    TRY(fetch(p, from, k, e));
+    return copied(p, e);
+}
 
-    if (layer == p->me->first)
-        TRY(enter(p, k, e));
-    else if (place >= 0)
-        TRY(take_buffer(p, k, e));
-    p->passing = place >= 0;
+/* After a layer a parked microbatch goes back to the host. */
+static enum status park(struct pipeline *p, int64_t from, int64_t k, struct err *e)
+{
+    p->parking = *buffer_of(p, k);
+    return_buffer(p, k);
+    return stage_park(p->q->stage, p->parking, place_of(p, from, k),
+                      microbatch_tokens(p->of, mine(p, k)), e);
+}
+
+/* One microbatch of a wave through one layer. */
+static enum status run_layer(struct pipeline *p, int layer, struct span wave, int64_t k,
+                             struct err *e)
+{
+    bool parked = place_of(p, wave.from, k) >= 0;
+
+    TRY(bring(p, layer, wave.from, k, e));
     TRY(keep_moving(p, e));
-    TRY(compute(p, layer, k, place, e));
+    TRY(compute(p, layer, wave, k, e));
     if (layer == p->me->last - 1)
         TRY(leave(p, k, e));
-    else if (place >= 0)
-        return_buffer(p, k);
-    p->passing = false;
+    else if (parked)
+        TRY(park(p, wave.from, k, e));
+    p->passing -= parked;
     return OK;
 }
 
@@ -342,14 +402,14 @@ static uint64_t row_bytes(const struct pipeline *p)
     return (uint64_t)p->q->hidden * dtype_bytes(p->q->dtype);
 }
 
-/* The wave [from, to) as the store has it, instead of through the layers before. */
-static enum status restore(struct pipeline *p, int64_t from, int64_t to, struct err *e)
+/* A wave as the store has it, instead of through the layers before. */
+static enum status restore(struct pipeline *p, struct span wave, struct err *e)
 {
-    for (int64_t k = from; k < to; k++) {
+    for (int64_t k = wave.from; k < wave.to; k++) {
         *buffer_of(p, k) = PARKED;
-        if (place_of(p, from, k) < 0)
+        if (place_of(p, wave.from, k) < 0)
             TRY(take_buffer(p, k, e));
-        TRY(wave_restore(p->q->store, p->q->stage, p->of, mine(p, k), where_is(p, from, k),
+        TRY(wave_restore(p->q->store, p->q->stage, p->of, mine(p, k), where_is(p, wave.from, k),
                          row_bytes(p), e));
     }
     return OK;
@@ -365,7 +425,7 @@ static bool is_due(const struct pipeline *p, int layer)
            stage_first_fault(p->q->stage).microbatch < 0;
 }
 
-static enum status keep(struct pipeline *p, int layer, int64_t from, int64_t to, struct err *e)
+static enum status keep(struct pipeline *p, int layer, struct span wave, struct err *e)
 {
     const struct wave_store *store = p->q->store;
     double before = clock_seconds();
@@ -373,12 +433,13 @@ static enum status keep(struct pipeline *p, int layer, int64_t from, int64_t to,
     bool going;
 
     comm_note(p->q->comm, "keeping the wave before layer", layer);
-    for (int64_t k = from; k < to; k++)
+    TRY(copied(p, e)); /* the last one may be on its way to the host, the first one back */
+    for (int64_t k = wave.from; k < wave.to; k++)
         windows += microbatch_windows(p->of, mine(p, k));
     going = store->begin(store->context, layer, windows);
-    for (int64_t k = from; k < to && going; k++)
-        TRY(wave_keep(store, p->q->stage, p->of, mine(p, k), where_is(p, from, k), row_bytes(p),
-                      &going, e));
+    for (int64_t k = wave.from; k < wave.to && going; k++)
+        TRY(wave_keep(store, p->q->stage, p->of, mine(p, k), where_is(p, wave.from, k),
+                      row_bytes(p), &going, e));
     if (going)
         store->end(store->context);
     p->times.keep += clock_seconds() - before;
@@ -386,23 +447,23 @@ static enum status keep(struct pipeline *p, int layer, int64_t from, int64_t to,
     return OK;
 }
 
-/* Microbatches [from, to) through this rank, from layer `begin` on, layer by layer. They enter at the
- * first layer and leave after the last, each as soon as it can. */
-static enum status run_wave(struct pipeline *p, int begin, int64_t from, int64_t to, struct err *e)
+/* A wave through this rank, from layer `begin` on, layer by layer. Its microbatches enter at the first
+ * layer and leave after the last, each as soon as it can. */
+static enum status run_wave(struct pipeline *p, int begin, struct span wave, struct err *e)
 {
     const struct plan_rank *me = p->me;
 
     if (begin > me->first)
-        TRY(restore(p, from, to, e));
+        TRY(restore(p, wave, e));
     for (int layer = begin; layer < me->last; layer++) {
         TRY(stage_acquire(p->q->stage, layer, e));
-        for (int64_t k = from; k < to; k++)
-            TRY(run_layer(p, layer, from, k, e));
+        for (int64_t k = wave.from; k < wave.to; k++)
+            TRY(run_layer(p, layer, wave, k, e));
         stage_release(p->q->stage, layer);
         if (is_due(p, layer + 1))
-            TRY(keep(p, layer + 1, from, to, e));
+            TRY(keep(p, layer + 1, wave, e));
     }
-    for (int64_t k = from; k < to && me->first == me->last; k++) { /* a rank without layers */
+    for (int64_t k = wave.from; k < wave.to && me->first == me->last; k++) { /* a rank without layers */
         TRY(enter(p, k, e));
         TRY(keep_moving(p, e));
         TRY(leave(p, k, e));
@@ -416,7 +477,7 @@ static enum status run(struct pipeline *p, struct err *e)
     int begin = p->me->begin;
 
     for (int64_t k = 0; k < n; k = to, to += p->me->wave, begin = p->me->first)
-        TRY(run_wave(p, begin, k, to < n ? to : n, e));
+        TRY(run_wave(p, begin, (struct span){k, to < n ? to : n}, e));
     TRY(collect_rest(p, e));
     for (int i = 0; i < p->me->n_hidden; i++)
         TRY(wait_for(p, &p->send[i], "hand-over", mine(p, n - 1), e));
@@ -481,7 +542,7 @@ static enum status pipeline_open(struct pipeline *p, struct err *e)
 enum status schedule_run(const struct schedule_request *q, struct schedule_times *times,
                          struct err *e)
 {
-    struct pipeline p = {.q = q, .me = &q->plan->rank[q->comm->rank]};
+    struct pipeline p = {.q = q, .me = &q->plan->rank[q->comm->rank], .parking = NONE};
     enum status st = pipeline_open(&p, e);
 
     if (st == OK)

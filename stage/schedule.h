@@ -8,9 +8,10 @@
  * A rank works in waves, layer-major: each layer runs over all microbatches of the wave before the
  * next layer does. Resident ranks have waves of one microbatch. A microbatch lives in one hidden
  * buffer from its arrival to its departure; the last ones of a wave, if the plan parks them, give
- * theirs back after each layer and take one before the next. The buffer that was free for longest is
- * taken first, so ranks with waves of different sizes fit together: each receives as soon as a buffer
- * is free that no parked microbatch waits for.
+ * theirs back after each layer and take one before the next. Where the plan has two buffers for that,
+ * the next one is fetched, and the one before brought back, while one is computed. The buffer that was
+ * free for longest is taken first, so ranks with waves of different sizes fit together: each receives
+ * as soon as a buffer is free that no parked microbatch waits for.
  *
  * Memory: schedule_run allocates the host side of one microbatch (ids, rows, nll: a few bytes per
  *         token) at the start and frees it at the end.

@@ -207,13 +207,13 @@ static enum status upload(struct shard_reader *r, const struct half *h, struct e
             TRY(scales_check(r->model, p->scale_of, k->at, k->bytes, (const uint8_t *)k->raw, e));
         if (p->widen) {
             widen(p->tensor->type, k->raw, n, (float *)k->wide);
-            TRY(r->kernels->upload(r->device, p->to + k->at / size * sizeof(float), k->wide,
-                                   n * sizeof(float), e));
+            TRY(r->kernels->copy(r->device, COPY_LAYERS, p->to + k->at / size * sizeof(float),
+                                 k->wide, n * sizeof(float), e));
         } else {
-            TRY(r->kernels->upload(r->device, p->to + k->at, k->raw, k->bytes, e));
+            TRY(r->kernels->copy(r->device, COPY_LAYERS, p->to + k->at, k->raw, k->bytes, e));
         }
     }
-    return r->kernels->sync(r->device, e);
+    return r->kernels->copy_wait(r->device, COPY_LAYERS, e);
 }
 
 static enum status load_there(struct shard_reader *r, const struct parts *l, struct err *e)

@@ -6,7 +6,7 @@
  *
  * A layer is read as one batch of a file_reader. Into an arena of the host it goes straight to its
  * place; into another through two halves of pinned memory, one of which is uploaded while the other
- * is read.
+ * is read. Both run beside the device's operations.
  *
  * Memory: the arena is the caller's. shard_*_bytes are pure. shard_reader_open allocates the
  *         file_reader and, where the arena is not host memory, the two halves; shard_reader_close

@@ -361,26 +361,33 @@ enum status stage_layer(struct stage *s, int layer, int slot, struct err *e)
     return OK;
 }
 
-static size_t batch_bytes(const struct stage *s)
-{
-    return (size_t)s->batch.tokens * (size_t)s->model->hidden * dtype_bytes(s->dtype);
-}
-
 static char *parked_at(const struct stage *s, int place)
 {
     CHECK(place >= 0 && place < s->plan->parked);
     return s->host + (uint64_t)place * s->plan->map.hidden_bytes;
 }
 
-enum status stage_park(struct stage *s, int slot, int place, struct err *e)
+static size_t hidden_bytes(const struct stage *s, int tokens)
 {
-    s->places = place >= s->places ? place + 1 : s->places;
-    return s->k->download(s->device, parked_at(s, place), stage_hidden(s, slot), batch_bytes(s), e);
+    return (size_t)tokens * (size_t)s->model->hidden * dtype_bytes(s->dtype);
 }
 
-enum status stage_fetch(struct stage *s, int slot, int place, struct err *e)
+enum status stage_park(struct stage *s, int slot, int place, int tokens, struct err *e)
 {
-    return s->k->upload(s->device, stage_hidden(s, slot), parked_at(s, place), batch_bytes(s), e);
+    s->places = place >= s->places ? place + 1 : s->places;
+    return s->k->copy(s->device, COPY_HIDDEN, parked_at(s, place), stage_hidden(s, slot),
+                      hidden_bytes(s, tokens), e);
+}
+
+enum status stage_fetch(struct stage *s, int slot, int place, int tokens, struct err *e)
+{
+    return s->k->copy(s->device, COPY_HIDDEN, stage_hidden(s, slot), parked_at(s, place),
+                      hidden_bytes(s, tokens), e);
+}
+
+enum status stage_copied(struct stage *s, struct err *e)
+{
+    return s->k->copy_wait(s->device, COPY_HIDDEN, e);
 }
 
 enum status stage_copy_out(struct stage *s, struct stage_place from, uint64_t at, void *to, size_t n,

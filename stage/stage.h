@@ -60,10 +60,12 @@ MUST_USE enum status stage_acquire(struct stage *s, int layer, struct err *e);
 void stage_release(struct stage *s, int layer);
 /* hidden[slot] through the acquired layer. Returns when the result is there. */
 MUST_USE enum status stage_layer(struct stage *s, int layer, int slot, struct err *e);
-/* Hidden states of the current microbatch from buffer `slot` to host memory, and back: `place` is less
- * than the plan's `parked`. */
-MUST_USE enum status stage_park(struct stage *s, int slot, int place, struct err *e);
-MUST_USE enum status stage_fetch(struct stage *s, int slot, int place, struct err *e);
+/* Begins to copy the hidden states of so many tokens from buffer `slot` to host memory, or back: `place`
+ * is less than the plan's `parked`. Copies run in order, on a GPU beside a layer; stage_copied waits
+ * until all are done: before that, no one may write to the first buffer nor read the second. */
+MUST_USE enum status stage_park(struct stage *s, int slot, int place, int tokens, struct err *e);
+MUST_USE enum status stage_fetch(struct stage *s, int slot, int place, int tokens, struct err *e);
+MUST_USE enum status stage_copied(struct stage *s, struct err *e);
 /* Where hidden states lie between layers: in buffer `slot`, or if that is negative parked. */
 struct stage_place {
     int slot, parked;

@@ -16,6 +16,8 @@ static size_t fake_scratch(const struct work_shape *w)
 
 static const struct kernels fake = {.name = "fake", .arena_is_host = true, .tokens_wanted = 2048,
                                     .scratch_bytes = fake_scratch};
+static const struct kernels fake_gpu = {.name = "fake GPU", .tokens_wanted = 8192,
+                                        .scratch_bytes = fake_scratch};
 
 static uint64_t seed = 20261123;
 
@@ -58,7 +60,10 @@ static void check_plan(const struct plan *p, const struct plan_request *q)
         EXPECT(k->parked >= 0 && k->parked <= k->wave && (k->parked == 0 || k->streamed > 0));
         EXPECT(k->parked_bytes == (uint64_t)k->parked * k->map.hidden_bytes);
         EXPECT(k->parked_bytes <= q->cap[r].park);
-        EXPECT(k->n_hidden == k->wave - k->parked + (k->parked > 0) + (k->stage > 0) + (k->stage < p->stages - 1));
+        EXPECT(k->passing >= (k->parked > 0) && k->passing <= 2 * (k->parked > 0));
+        EXPECT(k->passing < 2 || !q->kernels->arena_is_host);
+        EXPECT(k->n_hidden ==
+               k->wave - k->parked + k->passing + (k->stage > 0) + (k->stage < p->stages - 1));
         if (q->stream == STREAM_NEVER)
             EXPECT(k->streamed == 0);
         if (q->stream == STREAM_ALWAYS)
@@ -170,9 +175,25 @@ static void check_budget(const struct plan *p, const struct plan_request *q)
     plan_free(without);
 }
 
+/* The same on GPUs; does the first rank park there in two buffers? */
+static bool check_gpu(const struct plan_request *q)
+{
+    struct plan_request there = *q;
+    struct plan *p = NULL;
+    struct err e;
+    bool beside;
+
+    there.kernels = &fake_gpu;
+    EXPECT(plan_make(&there, &p, &e) == OK); /* no more is planned there */
+    check_plan(p, &there);
+    beside = p->rank[0].passing == 2;
+    plan_free(p);
+    return beside;
+}
+
 static void random_plans(void)
 {
-    int held = 0, refused = 0, parked = 0;
+    int held = 0, refused = 0, parked = 0, beside = 0;
 
     for (int i = 0; i < 1000; i++) {
         struct model *m = fake_model(pick(1, 40), 16 * pick(1, 64), 16 * pick(1, 128), pick(1, 8),
@@ -186,6 +207,7 @@ static void random_plans(void)
         if (plan_make(&q, &p, &e) == OK) {
             held++;
             check_plan(p, &q);
+            beside += check_gpu(&q);
             if (parks(p)) {
                 parked++;
                 check_budget(p, &q);
@@ -198,8 +220,9 @@ static void random_plans(void)
         }
         fake_model_free(m);
     }
-    printf("%d held, %d of them with parked states, %d refused\n", held, parked, refused);
-    EXPECT(held > 200 && refused > 200 && parked > 20); /* all were really tried */
+    printf("%d held, %d of them with parked states (%d on GPUs beside computing), %d refused\n", held,
+           parked, beside, refused);
+    EXPECT(held > 200 && refused > 200 && parked > 20 && beside > 10); /* all were really tried */
 }
 
 static double slowest(const struct plan *p)

@@ -158,6 +158,21 @@ static enum status copy(struct device *d, void *to, const void *from, size_t byt
     return OK;
 }
 
+static enum status copy_beside(struct device *d, enum copy_queue q, void *to, const void *from,
+                               size_t bytes, struct err *e)
+{
+    (void)q;
+    return copy(d, to, from, bytes, e);
+}
+
+static enum status copy_wait(struct device *d, enum copy_queue q, struct err *e)
+{
+    (void)d;
+    (void)q;
+    (void)e;
+    return OK;
+}
+
 static enum status sync_cpu(struct device *d, struct err *e)
 {
     (void)d;
@@ -183,6 +198,8 @@ const struct kernels kernels_cpu = {
     .upload = copy,
     .download = copy,
     .sync = sync_cpu,
+    .copy = copy_beside,
+    .copy_wait = copy_wait,
     .embed = embed_cpu,
     .rms_norm = rms_norm_cpu,
     .linear = linear_cpu,

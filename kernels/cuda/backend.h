@@ -11,7 +11,7 @@ struct device {
     int index; /* among the visible GPUs */
     char bus_id[32], description[320], isa[16];
     uint64_t taken; /* memory: see struct device_memory */
-    cudaStream_t stream;
+    cudaStream_t stream, copies[COPY_QUEUES];
     struct cublas_gemm *gemm;
     void *arena;
     char *scratch;

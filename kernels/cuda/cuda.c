@@ -98,10 +98,19 @@ static void close_cuda(struct device *d)
     if (!d)
         return;
     cublas_gemm_close(d->gemm);
+    for (int q = 0; q < COPY_QUEUES; q++)
+        if (d->copies[q])
+            cudaStreamDestroy(d->copies[q]);
     if (d->stream)
         cudaStreamDestroy(d->stream);
     cudaFree(d->arena);
     free(d);
+}
+
+static enum status open_stream(struct device *d, cudaStream_t *s, struct err *e)
+{
+    return cuda_status(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking), e,
+                       "a stream on GPU %d", d->index);
 }
 
 /* Everything but the arena, between two looks at what the GPU has free. */
@@ -116,8 +125,9 @@ static enum status take_gpu(struct device *d, struct err *e)
     TRY(cuda_status(cudaSetDevice(d->index), e, "GPU %d", d->index));
     TRY(describe_gpu(d, &before, e));
     TRY(cublas_gemm_open(&d->gemm, e));
-    TRY(cuda_status(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), e,
-                    "a stream on GPU %d", d->index));
+    TRY(open_stream(d, &d->stream, e));
+    for (int q = 0; q < COPY_QUEUES; q++)
+        TRY(open_stream(d, &d->copies[q], e));
     driver_ask(d->bus_id, &after);
     TRY(cuda_status(cudaMemGetInfo(&available, &total), e, "memory of GPU %d", d->index));
     d->taken = total - available < CONTEXT_ASSUMED ? total - available : CONTEXT_ASSUMED;
@@ -215,6 +225,21 @@ static enum status download(struct device *d, void *to_host, const void *from, s
     return sync_cuda(d, e);
 }
 
+/* From any thread: one that has not chosen a GPU would open a context on the first. */
+static enum status copy(struct device *d, enum copy_queue q, void *to, const void *from,
+                        size_t bytes, struct err *e)
+{
+    TRY(cuda_status(cudaSetDevice(d->index), e, "GPU %d", d->index));
+    return cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, d->copies[q]), e,
+                       "copy of %zu bytes", bytes);
+}
+
+static enum status copy_wait(struct device *d, enum copy_queue q, struct err *e)
+{
+    return cuda_status(cudaStreamSynchronize(d->copies[q]), e, "waiting for copies of GPU %d",
+                       d->index);
+}
+
 static enum status pin(struct device *d, size_t bytes, void **host, struct err *e)
 {
     return cuda_status(cudaMallocHost(host, bytes), e, "%zu bytes of pinned host memory for GPU %d",
@@ -223,7 +248,8 @@ static enum status pin(struct device *d, size_t bytes, void **host, struct err *
 
 static void unpin(struct device *d, void *host)
 {
-    (void)d;
+    for (int q = 0; q < COPY_QUEUES; q++)
+        cudaStreamSynchronize(d->copies[q]);
     cudaFreeHost(host);
 }
 
@@ -304,6 +330,8 @@ const struct kernels kernels_cuda = {
     .upload = upload,
     .download = download,
     .sync = sync_cuda,
+    .copy = copy,
+    .copy_wait = copy_wait,
     .pin = pin,
     .unpin = unpin,
     .embed = embed_cuda,

@@ -27,6 +27,7 @@
 
 struct cuda_host_stream {
     std::deque<std::function<bool()>> queue;
+    int device = 0;
 };
 
 struct cuda_host_event {
@@ -34,6 +35,8 @@ struct cuda_host_event {
 };
 
 namespace {
+
+thread_local int current_device = 0; /* of this thread, as CUDA has it */
 
 enum {
     PAGE = 4096,
@@ -223,6 +226,9 @@ bool launch_allowed(const void *kernel, dim3 grid, dim3 block, size_t shared_byt
 void runtime::enqueue(cudaStream_t s, std::function<bool()> work)
 {
     auto lock = turn();
+    if (s && s->device != current_device)
+        emulator::fault("a thread uses a stream of GPU %d, but its GPU is %d", s->device,
+                        current_device);
     stream_of(s)->queue.push_back(std::move(work));
 }
 
@@ -356,6 +362,7 @@ cudaError_t cudaSetDevice(int device)
     if (!state().context && !runtime::take_memory(CONTEXT_BYTES))
         return answer(cudaErrorMemoryAllocation);
     state().context = true;
+    current_device = device;
     return answer(cudaSuccess);
 }
 
@@ -469,12 +476,14 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
                             cudaStream_t s)
 {
     auto lock = turn();
-    bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
-    bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    bool to_device = runtime::is_device(to, bytes), from_device = runtime::is_device(from, bytes);
+    enum cudaMemcpyKind found = to_device ? from_device ? cudaMemcpyDeviceToDevice
+                                                        : cudaMemcpyHostToDevice
+                                : from_device ? cudaMemcpyDeviceToHost
+                                              : cudaMemcpyHostToHost;
     std::shared_ptr<char[]> staged;
 
-    if (runtime::is_device(to, bytes) != to_device ||
-        runtime::is_device(from, bytes) != from_device)
+    if (kind != found && kind != cudaMemcpyDefault)
         return answer(cudaErrorInvalidValue);
     if (state().sticky)
         return answer(cudaSuccess);
@@ -519,6 +528,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
     auto lock = turn();
     *s = new cuda_host_stream;
+    (*s)->device = current_device;
     state().streams.push_back(*s);
     state().priority.clear();
     return answer(cudaSuccess);

@@ -1,7 +1,7 @@
 /* The whole program on the emulated GPU: the same bits whatever the ranks, the microbatch, and the
- * order of threads and streams, also with all layers streamed and all hidden states parked, or kept
- * in the middle of a wave and gone on from; the CPU backend's mean within 1e-5 in float32; each rank takes the GPU that is shown to it; without a device
- * "cuda" is an error, and "auto" takes the CPU. */
+ * order of threads and streams, also kept in the middle of a wave and gone on from; the CPU backend's
+ * mean within 1e-5 in float32; each rank takes the GPU that is shown to it; without a device "cuda" is
+ * an error, and "auto" takes the CPU. */
 #include "tests/results.h"
 #include "tests/test.h"
 
@@ -74,49 +74,6 @@ static void same_bits(void)
     unsetenv("CUDA_HOST_SEED");
     unsetenv("CUDA_HOST_DEVICES");
     free(want);
-}
-
-/* All layers streamed, under a cap (bytes; 0 = none) and with host memory to park in. */
-static struct measurement streamed(double cap)
-{
-    struct args a = program(1, "bfloat16", "cuda", 1);
-
-    args_add(&a, "--set");
-    args_add(&a, "stream=always");
-    args_add(&a, "--set");
-    args_add(&a, "rates={\"compute\":1000,\"read\":\"1MB\"}");
-    args_add(&a, "--set");
-    args_add(&a, "max_memory.cpu=1MiB");
-    if (cap > 0) {
-        args_add(&a, "--set");
-        args_add(&a, "max_memory.0=%.0f", cap);
-    }
-    return measure(&a, 120);
-}
-
-static const cJSON *only_rank(const struct measurement *m)
-{
-    if (!m->nll)
-        run_print(m->run);
-    EXPECT(m->nll);
-    return cJSON_GetArrayItem(json_at(m->result, "ranks"), 0);
-}
-
-/* Where only one of the three windows has room on the GPU, all three are parked in pinned memory. */
-static void parked(void)
-{
-    enum { WINDOWS = 3, TOKENS = 39, HIDDEN = 128, ALIGN = 256 };
-    const double state = (TOKENS * HIDDEN * 2 + ALIGN - 1) / ALIGN * ALIGN;
-    struct measurement all = streamed(0), one;
-    double planned = json_number(only_rank(&all), "planned_bytes");
-
-    EXPECT(json_number(only_rank(&all), "parked_bytes") == 0);
-    one = streamed(planned - (WINDOWS - 1) * state);
-    EXPECT(json_number(only_rank(&one), "parked_bytes") == WINDOWS * state);
-    EXPECT(json_number(only_rank(&one), "parked_peak_bytes") == WINDOWS * state);
-    EXPECT_NEAR(json_number(one.result, "mean_nll"), json_number(all.result, "mean_nll"), 0);
-    measurement_close(&one);
-    measurement_close(&all);
 }
 
 /* A streamed run in a folder, at rates by which one window computes a layer in less time than the layer
@@ -258,7 +215,6 @@ static void no_gpu_is_no_failure(void)
 int main(void)
 {
     same_bits();
-    parked();
     kept();
     EXPECT_NEAR(mean_nll("cuda"), mean_nll("cpu"), 1e-5);
     visible_gpus();
