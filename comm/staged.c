@@ -199,7 +199,7 @@ static void staged_close(struct comm *c)
 
     for (int d = 0; d < DIRECTIONS; d++)
         for (int i = 0; i < STAGED_BUFFERS; i++)
-            s->device.unpin(s->device.context, s->buffer[d][i]);
+            s->device.unpin(s->device.context, s->buffer[d][i], s->bytes);
     free(s);
 }
 

@@ -25,7 +25,7 @@ struct comm_device {
                              struct err *e);
     /* Host memory that those are fast with. */
     enum status (*pin)(void *context, size_t bytes, void **out, struct err *e);
-    void (*unpin)(void *context, void *p); /* accepts NULL */
+    void (*unpin)(void *context, void *p, size_t bytes); /* accepts NULL */
 };
 
 struct staged_request {

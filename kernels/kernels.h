@@ -133,10 +133,10 @@ struct kernels {
     enum status (*copy)(struct device *d, enum copy_queue q, void *to, const void *from,
                         size_t bytes, struct err *e);
     enum status (*copy_wait)(struct device *d, enum copy_queue q, struct err *e);
-    /* Pinned host memory, and its end (accepts NULL), which waits for copies that are under way. NULL
-     * functions where the arena is host memory. */
+    /* Host memory for copies, of whole pages, pinned where the arena is a device's; and its end (accepts
+     * NULL), which waits for copies that are under way. */
     enum status (*pin)(struct device *d, size_t bytes, void **host, struct err *e);
-    void (*unpin)(struct device *d, void *host);
+    void (*unpin)(struct device *d, void *host, size_t bytes);
 
     /* y[T][H] = rows ids[t] of table (N = vocabulary, K = H), rounded to dtype. */
     enum status (*embed)(struct device *d, void *y, const struct weight *table, const int32_t *ids,

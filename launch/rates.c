@@ -133,10 +133,7 @@ static enum status park_rate(const struct plan_request *q, struct device *d, voi
     double before = 0;
     enum status st = OK;
 
-    if (q->kernels->pin)
-        TRY(q->kernels->pin(d, bytes, &host, e));
-    else if (!(host = malloc(bytes)))
-        return fail(e, ERR_FIT, "no memory to measure rates");
+    TRY(q->kernels->pin(d, bytes, &host, e));
     for (int i = 0; st == OK && i < 2; i++) {
         before = clock_seconds();
         st = q->kernels->download(d, host, base, bytes, e);
@@ -146,10 +143,7 @@ static enum status park_rate(const struct plan_request *q, struct device *d, voi
             st = q->kernels->sync(d, e);
     }
     *rate = 2 * (double)bytes / (clock_seconds() - before);
-    if (q->kernels->unpin)
-        q->kernels->unpin(d, host);
-    else
-        free(host);
+    q->kernels->unpin(d, host, bytes);
     return st;
 }
 

@@ -107,11 +107,11 @@ static enum status pin(void *context, size_t bytes, void **out, struct err *e)
     return t->kernels->pin(t->device, bytes, out, e);
 }
 
-static void unpin(void *context, void *p)
+static void unpin(void *context, void *p, size_t bytes)
 {
     const struct transport *t = context;
 
-    t->kernels->unpin(t->device, p);
+    t->kernels->unpin(t->device, p, bytes);
 }
 
 enum status transport_connect(struct transport *t, struct comm *c, const struct kernels *k,

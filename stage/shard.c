@@ -266,7 +266,7 @@ void shard_reader_close(struct shard_reader *r)
     file_reader_close(r->files);
     for (int i = 0; i < 2; i++)
         if (r->half[i])
-            r->kernels->unpin(r->device, r->half[i]);
+            r->kernels->unpin(r->device, r->half[i], HALF);
     *r = (struct shard_reader){0};
 }
 

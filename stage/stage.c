@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "stage/reader.h"
 
@@ -122,8 +121,7 @@ static void take_now(struct stage *s, bool blank)
         memset(s->arena + from, 0, s->plan->map.bytes - from);
 }
 
-/* Host memory for parked hidden states: pinned where the arena is a device's, else the kernel's own
- * pages, so that the process grows by what was planned. */
+/* Host memory for parked hidden states, taken at once, as the arena is. */
 static enum status take_host(struct stage *s, struct err *e)
 {
     size_t bytes = s->plan->parked_bytes;
@@ -131,22 +129,10 @@ static enum status take_host(struct stage *s, struct err *e)
 
     if (bytes == 0)
         return OK;
-    if (s->k->pin)
-        TRY(s->k->pin(s->device, bytes, &host, e));
-    else
-        host = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (host == MAP_FAILED)
-        return fail(e, ERR_FIT, "no memory to park %zu bytes of hidden states", bytes);
-    s->host = memset(host, 0, bytes); /* taken at once, as the arena is */
+    if (s->k->pin(s->device, bytes, &host, e) != OK)
+        return fail_in(e, "parking hidden states");
+    s->host = memset(host, 0, bytes);
     return OK;
-}
-
-static void give_host(struct stage *s)
-{
-    if (s->k->unpin)
-        s->k->unpin(s->device, s->host);
-    else if (s->host)
-        munmap(s->host, s->plan->parked_bytes);
 }
 
 enum status stage_open(const struct stage_request *q, struct stage **out, struct err *e)
@@ -204,7 +190,7 @@ void stage_close(struct stage *s)
         return;
     reader_close(s->reader);
     shard_reader_close(&s->shard);
-    give_host(s);
+    s->k->unpin(s->device, s->host, s->plan->parked_bytes);
     free(s->resident);
     free(s->flags);
     free(s);

@@ -180,6 +180,25 @@ static enum status sync_cpu(struct device *d, struct err *e)
     return OK;
 }
 
+/* The kernel's own pages: the process grows by what is asked for, and shrinks again. */
+static enum status pin(struct device *d, size_t bytes, void **host, struct err *e)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    (void)d;
+    if (p == MAP_FAILED)
+        return fail(e, ERR_FIT, "cpu: no memory for %zu bytes beside the arena", bytes);
+    *host = p;
+    return OK;
+}
+
+static void unpin(struct device *d, void *host, size_t bytes)
+{
+    (void)d;
+    if (host)
+        munmap(host, bytes);
+}
+
 const struct kernels kernels_cpu = {
     .name = "cpu",
     .arena_is_host = true,
@@ -200,6 +219,8 @@ const struct kernels kernels_cpu = {
     .sync = sync_cpu,
     .copy = copy_beside,
     .copy_wait = copy_wait,
+    .pin = pin,
+    .unpin = unpin,
     .embed = embed_cpu,
     .rms_norm = rms_norm_cpu,
     .linear = linear_cpu,

@@ -246,8 +246,9 @@ static enum status pin(struct device *d, size_t bytes, void **host, struct err *
                        bytes, d->index);
 }
 
-static void unpin(struct device *d, void *host)
+static void unpin(struct device *d, void *host, size_t bytes)
 {
+    (void)bytes;
     for (int q = 0; q < COPY_QUEUES; q++)
         cudaStreamSynchronize(d->copies[q]);
     cudaFreeHost(host);
