@@ -24,7 +24,7 @@ struct plan_rates rates_given(const struct spec_rates *spec, struct plan_rates o
 {
     return (struct plan_rates){.flops = spec->compute > 0 ? spec->compute : other.flops,
                                .read = spec->read > 0 ? spec->read : other.read,
-                               .park = other.park};
+                               .park = spec->copy > 0 ? spec->copy : other.park};
 }
 
 /* A stage of one layer between two without any: its plan and what it is made of. */

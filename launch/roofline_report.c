@@ -31,7 +31,7 @@ static void print_device(FILE *to, const struct roofline_device *d)
 }
 
 static void print_step(FILE *to, int rank, enum roofline_step i, const struct roofline_stage *s,
-                       int wave)
+                       const struct plan_rank *k)
 {
     const struct roofline_cost *c = &s->step[i];
     char bytes[NUMBER_TEXT], flops[NUMBER_TEXT];
@@ -43,8 +43,10 @@ static void print_step(FILE *to, int rank, enum roofline_step i, const struct ro
             1e3 * c->seconds);
     if (i < STEP_SEND)
         fprintf(to, " %7.1f %%\n", 100 * c->seconds / s->compute);
-    else if (i == STEP_READ && wave > 1)
-        fprintf(to, "   beside, once in %d microbatches\n", wave);
+    else if (i == STEP_READ && k->wave > 1)
+        fprintf(to, "   beside, once in %d microbatches\n", k->wave);
+    else if (i == STEP_COPY)
+        fprintf(to, "   beside, of %d in %d microbatches\n", k->parked, k->wave);
     else
         fprintf(to, "   beside\n");
 }
@@ -53,7 +55,7 @@ static void print_stage(FILE *to, int rank, const struct roofline_stage *s,
                         const struct plan_rank *k, int tokens)
 {
     for (enum roofline_step i = 0; i < ROOFLINE_STEPS; i++)
-        print_step(to, rank, i, s, k->wave);
+        print_step(to, rank, i, s, k);
     fprintf(to, "%5d  %-12s %27s %11.3f ms   a microbatch; %.1f s of work; binds: %s\n", rank,
             "all", "", 1e3 * s->compute, s->seconds, roofline_step_name(s->binds));
     if (s->tokens_hide_read > 0)

@@ -89,7 +89,7 @@ static const struct spec_key table[] = {
     {"stream", "choice", "auto", "read layers again each wave: auto (if need be) | never | always",
      .form = FORM_CHOICE, .choice = stream_choice, RUN(stream)},
     {"rates", "object", "measured",
-     "for streaming: {\"compute\": GFLOP/s, \"read\": \"2GB\"} a second",
+     "streamed: {\"compute\": GFLOP/s, \"read\": \"2GB\", \"copy\": \"9GB\"}",
      .form = FORM_RATES, RUN(rates)},
     {"threads", "integer", "0", "of a CPU rank; 0 = the cores it may use", .form = FORM_INT,
      .min = 0, .max = 4096, RUN(threads)},

@@ -66,6 +66,7 @@ struct spec_caps {
 struct spec_rates {
     double compute; /* FLOP per second */
     double read;    /* file bytes per second */
+    double copy;    /* of parked hidden states: bytes per second between device and host, one way */
     bool throttle;  /* streamed layers are read no faster than `read`: to try out a slower disk */
 };
 

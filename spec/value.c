@@ -179,11 +179,23 @@ static enum status read_caps(struct reader *r, const struct source *src, const c
     return OK;
 }
 
+static enum status read_bytes_rate(const struct source *src, const cJSON *item, double *rate,
+                                   struct err *e)
+{
+    uint64_t bytes;
+    char what[32];
+
+    snprintf(what, sizeof what, "rates.%s", item->string);
+    TRY(read_size(src, item, what, 1, &bytes, e));
+    *rate = (double)bytes;
+    return bytes ? OK
+                 : json_fail(src->doc, item, e, "%s: got no bytes a second, want more", what);
+}
+
 static enum status read_rate(const struct source *src, const cJSON *item, struct spec_rates *rates,
                              struct err *e)
 {
     const double most = 1e9; /* GFLOP/s: 10^18 a second */
-    uint64_t bytes;
 
     if (strcmp(item->string, "compute") == 0) {
         TRY(json_double(src->doc, item, "rates.compute", &rates->compute, e));
@@ -194,15 +206,13 @@ static enum status read_rate(const struct source *src, const cJSON *item, struct
         rates->compute *= 1e9;
         return OK;
     }
-    if (strcmp(item->string, "read") == 0) {
-        TRY(read_size(src, item, "rates.read", 1, &bytes, e));
-        rates->read = (double)bytes;
-        return bytes ? OK
-                     : json_fail(src->doc, item, e, "rates.read: got no bytes a second, want more");
-    }
+    if (strcmp(item->string, "read") == 0)
+        return read_bytes_rate(src, item, &rates->read, e);
+    if (strcmp(item->string, "copy") == 0)
+        return read_bytes_rate(src, item, &rates->copy, e);
     if (strcmp(item->string, "throttle") != 0)
         return json_fail(src->doc, item, e,
-                         "rates: got \"%.64s\", want compute, read or throttle", item->string);
+                         "rates: got \"%.64s\", want compute, read, copy or throttle", item->string);
     if (!cJSON_IsBool(item))
         return json_fail(src->doc, item, e, "rates.throttle: want true or false");
     rates->throttle = cJSON_IsTrue(item);

@@ -15,7 +15,7 @@ struct job {
 const char *roofline_step_name(enum roofline_step s)
 {
     static const char *const name[ROOFLINE_STEPS] = {
-        "embed", "dequantize", "gemm", "attention", "elementwise", "head", "send", "read"};
+        "embed", "dequantize", "gemm", "attention", "elementwise", "head", "send", "read", "copy"};
     return name[s];
 }
 
@@ -33,6 +33,8 @@ static struct roofline_device reckoned(const struct roofline_device *d, struct p
 
     *(d->fp4 > 0 ? &r.fp4 : &r.matrix) = rates.flops;
     r.disk = rates.read;
+    if (d->host > 0)
+        r.host = rates.park;
     return r;
 }
 
@@ -126,29 +128,40 @@ static void add_transfers(const struct job *j, bool last, struct roofline_stage 
 {
     double hidden = j->T * j->q->model->hidden * j->size;
     double layers = (double)j->rank->streamed_bytes;
+    double copies = 2.0 * (j->rank->last - j->rank->first - 1) * hidden;
 
     if (!last)
         add_cost(&s->step[STEP_SEND], hidden, 0, hidden / j->device->link);
     if (layers > 0)
         add_cost(&s->step[STEP_READ], layers, 0, layers / j->q->rates.read);
+    if (j->rank->parked)
+        add_cost(&s->step[STEP_COPY], copies, 0, copies / j->q->rates.park);
 }
 
-/* Seconds of `microbatches` in one wave: what runs side by side counts once. */
-static double wave_seconds(const struct roofline_stage *s, double microbatches)
+/* Of so many microbatches in one wave, the last ones are parked. */
+static double copy_seconds(const struct roofline_stage *s, const struct plan_rank *r, int64_t n)
 {
-    double busy = fmax(s->compute, s->step[STEP_SEND].seconds) * microbatches;
-
-    return fmax(busy, s->step[STEP_READ].seconds);
+    return s->step[STEP_COPY].seconds * fmax((double)(n - (r->wave - r->parked)), 0);
 }
 
-static enum roofline_step what_binds(const struct roofline_stage *s, int wave)
+/* Seconds of `n` microbatches in one wave: what runs side by side counts once. */
+static double wave_seconds(const struct roofline_stage *s, const struct plan_rank *r, int64_t n)
+{
+    double busy = fmax(s->compute, s->step[STEP_SEND].seconds) * (double)n;
+
+    return fmax(fmax(busy, copy_seconds(s, r, n)), s->step[STEP_READ].seconds);
+}
+
+static enum roofline_step what_binds(const struct roofline_stage *s, const struct plan_rank *r)
 {
     enum roofline_step most = STEP_EMBED;
 
     if (s->step[STEP_READ].seconds >= s->wave)
         return STEP_READ;
-    if (s->step[STEP_SEND].seconds * wave >= s->wave)
+    if (s->step[STEP_SEND].seconds * r->wave >= s->wave)
         return STEP_SEND;
+    if (copy_seconds(s, r, r->wave) >= s->wave)
+        return STEP_COPY;
     for (enum roofline_step i = STEP_EMBED; i < STEP_SEND; i++)
         if (s->step[i].seconds > s->step[most].seconds)
             most = i;
@@ -162,10 +175,10 @@ static void add_times(const struct job *j, struct roofline_stage *s)
 
     for (int i = STEP_EMBED; i < STEP_SEND; i++)
         s->compute += s->step[i].seconds;
-    s->wave = wave_seconds(s, j->rank->wave);
-    s->seconds = (double)waves * s->wave + (rest ? wave_seconds(s, (double)rest) : 0);
+    s->wave = wave_seconds(s, j->rank, j->rank->wave);
+    s->seconds = (double)waves * s->wave + (rest ? wave_seconds(s, j->rank, rest) : 0);
     s->tokens_hide_read = s->step[STEP_READ].seconds / s->compute * j->T;
-    s->binds = what_binds(s, j->rank->wave);
+    s->binds = what_binds(s, j->rank);
 }
 
 static void add_embed(const struct job *j, struct roofline_stage *s)

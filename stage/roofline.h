@@ -2,7 +2,8 @@
  * of every rank, over what a device of that name can do.
  *
  * A step takes the longer of its arithmetic and its memory traffic. Within a microbatch steps
- * follow one another; sending to the next rank and reading streamed layers run beside them. It is a
+ * follow one another; sending to the next rank, reading streamed layers and copying parked hidden
+ * states run beside them. It is a
  * limit to hold a measurement against, not a prediction: launches, synchronisation and caches are
  * left out, and a device's figures are assumptions (roofline_devices.c says where they come from).
  *
@@ -35,6 +36,7 @@ enum roofline_step {
     STEP_HEAD,        /* logits and softmax of every token */
     STEP_SEND,        /* hidden states to the next rank */
     STEP_READ,        /* streamed layers, disk to device, once a wave */
+    STEP_COPY,        /* hidden states parked on the host, there and back between layers */
     ROOFLINE_STEPS
 };
 
@@ -43,7 +45,8 @@ struct roofline_cost {
 };
 
 struct roofline_stage {
-    struct roofline_cost step[ROOFLINE_STEPS]; /* of a microbatch; STEP_READ: of a wave */
+    struct roofline_cost step[ROOFLINE_STEPS]; /* of a microbatch; STEP_READ: of a wave; STEP_COPY:
+                                                  of one that is parked */
     double compute;           /* seconds of a microbatch: the steps before STEP_SEND */
     double wave;              /* seconds of a wave, with what runs beside it */
     double seconds;           /* of the run, without waiting for other ranks */
@@ -71,7 +74,7 @@ const char *roofline_step_name(enum roofline_step s); /* "dequantize" */
 /* The rates that a plan for such a device reckons with. */
 struct plan_rates roofline_rates(const struct roofline_device *d);
 
-/* The rates of the request stand for the device's products and disk: these, or others that were
+/* The rates of the request stand for the device's products, disk and host link: these, or others that were
  * given. A device with 4-bit products is ERR_SPEC where the arithmetic does not quantize inputs so.
  */
 MUST_USE enum status roofline_make(const struct plan_request *q, const struct plan *p,

@@ -18,7 +18,7 @@ static size_t fake_scratch(const struct work_shape *w)
     return (size_t)w->k_max * (size_t)w->n_max * 2; /* the largest matrix, dequantized */
 }
 
-static const struct kernels fake = {.name = "fake", .arena_is_host = true, .tokens_wanted = 2048,
+static const struct kernels fake = {.name = "fake GPU", .tokens_wanted = 2048,
                                     .scratch_bytes = fake_scratch};
 
 static struct model *model_123b(void)
@@ -39,6 +39,7 @@ struct asked {
     uint64_t cap;   /* of each rank; 0 = more than enough */
     enum arithmetic arithmetic;
     enum dtype dtype;
+    uint64_t park;  /* bytes of host memory for hidden states */
 };
 
 static struct roofline *must_make(const struct model *m, const struct roofline_device *d,
@@ -63,7 +64,8 @@ static struct roofline *must_make(const struct model *m, const struct roofline_d
     struct err e;
 
     for (int i = 0; i < a.ranks; i++)
-        cap[i] = (struct plan_cap){.bytes = a.cap ? a.cap : 1ull << 50, .given = true};
+        cap[i] = (struct plan_cap){
+            .bytes = a.cap ? a.cap : 1ull << 50, .given = true, .park = a.park};
     EXPECT(plan_make(&q, &p, &e) == OK);
     EXPECT(p->tokens == a.microbatch * a.len);
     EXPECT(roofline_make(&q, p, d, &r, &e) == OK);
@@ -76,7 +78,7 @@ static struct roofline *must_make(const struct model *m, const struct roofline_d
 
 static struct roofline *one_rank(const struct model *m, const char *device, int tokens)
 {
-    return must_make(m, roofline_device(device), (struct asked){1, 1000, tokens, 1, 0, W4A16, 0},
+    return must_make(m, roofline_device(device), (struct asked){1, 1000, tokens, 1, 0, W4A16, 0, 0},
                      NULL);
 }
 
@@ -178,7 +180,7 @@ static void test_elementwise(const struct model *m)
 static void test_whole_run(const struct model *m)
 {
     struct roofline *r = must_make(m, roofline_device("h200"),
-                                   (struct asked){1, 3200, 512, 128, 0, W4A16, DTYPE_BF16}, NULL);
+                                   (struct asked){1, 3200, 512, 128, 0, W4A16, DTYPE_BF16, 0}, NULL);
     double attention = 4.0 * 96 * 128 * 256.5 * LAYERS / 350e12;
 
     WITHIN_5_PERCENT(1 / r->tokens_per_second, 309e-6 + 10.1e-6 + attention);
@@ -202,7 +204,7 @@ static void test_streaming(const struct model *m)
 
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         struct roofline_device d = *roofline_device(want[i].device);
-        struct asked a = {1, 160, 8192, 1, 24ull << 30, W4A16, DTYPE_BF16};
+        struct asked a = {1, 160, 8192, 1, 24ull << 30, W4A16, DTYPE_BF16, 0};
         struct roofline *r;
         struct plan_rank first;
         const struct roofline_stage *s;
@@ -228,13 +230,38 @@ static void test_streaming(const struct model *m)
 /* A wave too small to hide the reading is as long as the reading. */
 static void test_read_binds(const struct model *m)
 {
-    struct asked a = {1, 2, 512, 1, 8ull << 30, W4A16, DTYPE_BF16};
+    struct asked a = {1, 2, 512, 1, 8ull << 30, W4A16, DTYPE_BF16, 0};
     struct roofline *r = must_make(m, roofline_device("h200"), a, NULL);
     const struct roofline_stage *s = &r->stage[0];
 
     EXPECT(s->binds == STEP_READ && s->wave == s->step[STEP_READ].seconds);
     EXPECT(s->tokens_hide_read > 1024);
     roofline_free(r);
+}
+
+/* Parked hidden states, 201 MB of 8192 tokens, leave and come back between 88 layers: 87 x 2 x 201 MB
+ * = 35.0 GB, 0.70 s at 50 GB/s, beside products of 3.504 us x 8192 x 88 = 2.53 s: hidden. At 5 GB/s
+ * it is 7.0 s of each, which binds: nearly all are parked. */
+static void test_parking(const struct model *m)
+{
+    for (int slow = 0; slow < 2; slow++) {
+        struct roofline_device d = *roofline_device("h200");
+        struct asked a = {1, 160, 8192, 1, 8ull << 30, W4A16, DTYPE_BF16, 64ull << 30};
+        struct plan_rank first;
+        struct roofline *r;
+        const struct roofline_stage *s;
+
+        d.disk = 0.5e9; /* so slow that waves are wanted that do not fit the device */
+        d.host = slow ? 5e9 : 50e9;
+        r = must_make(m, &d, a, &first);
+        s = &r->stage[0];
+        EXPECT(first.parked > 0);
+        WITHIN_5_PERCENT(s->step[STEP_COPY].bytes, 35.0e9);
+        WITHIN_5_PERCENT(s->step[STEP_COPY].seconds, slow ? 7.0 : 0.70);
+        EXPECT((s->binds == STEP_COPY) == slow);
+        EXPECT(s->wave >= s->step[STEP_COPY].seconds * first.parked);
+        roofline_free(r);
+    }
 }
 
 /* (S-1)/(m+S-1) of even stages. */
@@ -247,7 +274,7 @@ static void test_bubble(const struct model *m)
                 {8, 40, 0.149},  {8, 81, 0.0795}, {8, 161, 0.0417}, {8, 512, 0.0135}};
 
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-        struct asked a = {want[i].stages, want[i].microbatches, 4096, 1, 0, W4A16, DTYPE_BF16};
+        struct asked a = {want[i].stages, want[i].microbatches, 4096, 1, 0, W4A16, DTYPE_BF16, 0};
         struct roofline *r = must_make(m, roofline_device("h200"), a, NULL);
 
         WITHIN_5_PERCENT(r->bubble, want[i].bubble);
@@ -276,7 +303,7 @@ static void test_transfer(const struct model *m)
         const struct roofline_cost *step;
 
         d.link = want[i].link;
-        r = must_make(m, &d, (struct asked){2, 81, 4096, 1, 0, arithmetic, DTYPE_BF16}, NULL);
+        r = must_make(m, &d, (struct asked){2, 81, 4096, 1, 0, arithmetic, DTYPE_BF16, 0}, NULL);
         step = r->stage[0].step;
         WITHIN_5_PERCENT(step[STEP_SEND].bytes / 4096, 24.6e3);
         WITHIN_5_PERCENT(step[STEP_SEND].seconds, want[i].send);
@@ -296,7 +323,7 @@ static void test_dtypes(const struct model *m)
     double bf16;
 
     for (int t = 0; t < 3; t++)
-        r[t] = must_make(m, roofline_device("h200"), (struct asked){2, 81, 4096, 1, 0, W4A16, t},
+        r[t] = must_make(m, roofline_device("h200"), (struct asked){2, 81, 4096, 1, 0, W4A16, t, 0},
                          NULL);
     bf16 = r[DTYPE_BF16]->stage[0].step[STEP_GEMM].flops;
     EXPECT(r[DTYPE_F16]->stage[0].step[STEP_GEMM].flops == bf16);
@@ -336,6 +363,7 @@ int main(void)
     test_whole_run(m);
     test_streaming(m);
     test_read_binds(m);
+    test_parking(m);
     test_bubble(m);
     test_transfer(m);
     test_dtypes(m);

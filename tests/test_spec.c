@@ -203,8 +203,9 @@ static void test_set(void)
     s = read_spec(GOOD, "max_memory.cpu=1.5KiB");
     EXPECT(s->model[0].caps.n_ranks == 0 && s->model[0].caps.host == 1536);
     spec_free(s);
-    s = read_spec(GOOD, "rates={\"compute\": 400, \"read\": \"2GB\", \"throttle\": true}");
+    s = read_spec(GOOD, "rates={\"compute\": 400, \"read\": \"2GB\", \"copy\": 7, \"throttle\": true}");
     EXPECT(s->rates.compute == 4e11 && s->rates.read == 2e9 && s->rates.throttle);
+    EXPECT(s->rates.copy == 7);
     spec_free(s);
     s = read_spec(GOOD, "data.dataset=wiki2"); /* a later layer names another text */
     EXPECT(s->data.kind == CORPUS_WIKI2 && s->data.path == NULL);
