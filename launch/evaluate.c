@@ -442,9 +442,11 @@ static enum status prepare(struct evaluation *v, struct run *r, bool *agreed, st
         TRY(run_plan(r, e));
     }
     if (is_root(v)) {
+        flockfile(stderr); /* the line of a failure, from another thread, stands below, not within */
         print_notes(v, r);
         budget_print(stderr, &r->budget);
         plan_print(stderr, r->plan, &r->request, r->timed);
+        funlockfile(stderr);
     }
     enter_phase(v, "load");
     TRY(run_load(r, NULL, NULL, e));
