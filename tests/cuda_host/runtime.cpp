@@ -79,6 +79,7 @@ struct runtime_state {
     uint64_t seed = number_from("CUDA_HOST_SEED", 1);
     int launches_to_failure = (int)fault_from("CUDA_HOST_FAIL_LAUNCH");
     int launches_to_death = (int)fault_from("CUDA_HOST_DIE_LAUNCH");
+    int launches_to_hang = (int)fault_from("CUDA_HOST_HANG_LAUNCH");
     int mallocs_to_failure = (int)fault_from("CUDA_HOST_FAIL_MALLOC");
     cudaError_t failure = cudaErrorIllegalAddress;
     cudaError_t last = cudaSuccess;
@@ -292,6 +293,11 @@ void runtime::launch_body(const void *kernel, const char *name, dim3 grid, dim3 
         r.last = cudaErrorInvalidConfiguration;
         return;
     }
+    if (--r.launches_to_hang == 0)
+        enqueue(s, []() -> bool {
+            for (;;)
+                pause();
+        });
     enqueue(s, [=]() {
         emulator::run_kernel(name, grid, block, shared_bytes, body);
         return true;
