@@ -1,6 +1,6 @@
 // links: run spec
 // timeout: 600
-// labels: slow
+// labels: slow faults
 // processors: 2
 /* Proves D2: a run killed at any of its writes, syncs, renames and sends goes on to the same bits,
  * and loses no window that it had reported as done. Every call of a short run is tried, and of one that
