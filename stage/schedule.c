@@ -544,10 +544,12 @@ enum status schedule_run(const struct schedule_request *q, struct schedule_times
 {
     struct pipeline p = {.q = q, .me = &q->plan->rank[q->comm->rank], .parking = NONE};
     enum status st = pipeline_open(&p, e);
+    bool under_way = st == OK && q->comm->ranks > 1;
 
     if (st == OK)
         st = run(&p, e);
     *times = p.times;
-    pipeline_close(&p);
+    if (st == OK || !under_way)
+        pipeline_close(&p);
     return st;
 }

@@ -14,7 +14,8 @@
  * as soon as a buffer is free that no parked microbatch waits for.
  *
  * Memory: schedule_run allocates the host side of one microbatch (ids, rows, nll: a few bytes per
- *         token) at the start and frees it at the end.
+ *         token) at the start and frees it at the end; not when it fails among several ranks, for an
+ *         nll may still be on its way from there, and would arrive as what the heap made of it.
  * Order:  the same call on every rank, after stage_open everywhere. */
 #ifndef STAGE_SCHEDULE_H
 #define STAGE_SCHEDULE_H
