@@ -34,6 +34,7 @@ struct device_options {
     int threads;     /* cpu: 0 = the cores this process may use */
     const char *isa; /* cpu: "auto" or the name of a variant */
     int local_rank;  /* cuda: which GPU of this host */
+    bool fp4;        /* cuda: as after use_fp4 */
 };
 
 /* Memory of a device, in bytes. */
@@ -113,6 +114,15 @@ struct kernels {
      * as many as there are isa. */
     const char *(*sums)(const struct device *d);
     int (*threads)(const struct device *d);
+
+    /* Products of NVFP4 weights and 4-bit inputs as they are (w4a4-vllm); NULL functions: it has
+     * none. try_fp4, before the arena: `why` not with the matrices of hidden, ffn, q_dim and kv_dim,
+     * or "" where the device has them all and proved that f32 sums of them are the 16-bit ones. It
+     * takes memory and gives it back; ERR_FIT where it has not so much under the cap. use_fp4: from
+     * now on, and isa says so ("sm_100-fp4"). */
+    enum status (*try_fp4)(struct device *d, const struct work_shape *w, uint64_t cap, char *why,
+                           size_t size, struct err *e);
+    void (*use_fp4)(struct device *d);
 
     /* NULL functions where the arena is host memory: what the device has; and a few bytes of it that
      * are there before the arena is, DEVICE_SPARE of them, for a transport's first message. */

@@ -344,6 +344,8 @@ static void print_notes(const struct evaluation *v, const struct run *r)
         note(v, "warning", r->model->warning[i]);
     if (*r->transport.note)
         note(v, "hidden states go by mpi, not nccl", r->transport.note);
+    if (*r->fp4.note)
+        note(v, "fp4 products", r->fp4.note);
 }
 
 /* Peaks against the plan: an excess is a failure when asked for, else a warning. */

@@ -160,7 +160,8 @@ static struct device_options device_options(const struct run *r)
         .arithmetic = r->choice->arithmetic,
         .threads = r->spec->threads ? r->spec->threads : default_threads(r->comm),
         .isa = r->spec->isa,
-        .local_rank = r->comm->local_rank};
+        .local_rank = r->comm->local_rank,
+        .fp4 = r->fp4.on};
 }
 
 /* The model's files stay in the page cache if it can hold the whole model beside what the ranks of
@@ -266,6 +267,28 @@ static enum status agree_isa(struct run *r, struct err *e)
     return st;
 }
 
+/* Of this rank's device, as the spec says. */
+static uint64_t own_cap(const struct run *r)
+{
+    const struct spec_caps *caps = &r->choice->caps;
+    int rank = r->comm->rank;
+
+    return rank < caps->n_ranks && caps->rank[rank] > 0 ? caps->rank[rank] : UINT64_MAX;
+}
+
+static enum status agree_fp4(struct run *r, struct err *e)
+{
+    const struct model *m = r->model;
+    const struct work_shape w = {.hidden = m->hidden,
+                                 .ffn = m->ffn,
+                                 .q_dim = m->heads * m->head_dim,
+                                 .kv_dim = m->kv_heads * m->head_dim,
+                                 .dtype = r->choice->dtype,
+                                 .arithmetic = r->choice->arithmetic};
+
+    return fp4_agree(&r->fp4, r->comm, r->kernels, r->device, &w, own_cap(r), r->spec->isa, e);
+}
+
 /* The plan reckons with the most threads of any rank. */
 static enum status share_threads(struct run *r, struct err *e)
 {
@@ -289,6 +312,7 @@ enum status run_device(struct run *r, struct err *e)
 {
     TRY(job_agree(r->comm, open_device(r, e), e));
     TRY(agree_isa(r, e));
+    TRY(agree_fp4(r, e));
     TRY(transport_choose(&r->transport, r->spec->transport, r->comm, r->kernels, r->device, e));
     return share_threads(r, e);
 }

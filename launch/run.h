@@ -13,6 +13,7 @@
 
 #include "comm/comm.h"
 #include "launch/budget.h"
+#include "launch/fp4.h"
 #include "launch/job.h"
 #include "launch/link.h"
 #include "launch/transport.h"
@@ -49,6 +50,7 @@ struct run {
     int vocab;          /* softmax width */
     struct device *device;
     int threads;        /* the most of any rank: what the plan reckons with */
+    struct fp4 fp4;     /* products of 4-bit operands */
 
     struct plan_request request;
     struct budget budget;

@@ -90,7 +90,7 @@ struct spec {
     enum stream_kind stream;  /* may layers that do not fit be read again for each wave? */
     struct spec_rates rates;
     int threads;              /* per CPU rank; 0 = the cores this rank may use */
-    const char *isa;          /* "auto" or a name of the CPU backend's variants */
+    const char *isa;          /* "auto" or a name of the CPU backend's variants; of a GPU: see keys.c */
     enum backend_kind backend;
     enum transport_kind transport;
     double stall_timeout;     /* seconds without progress before a wait gives up; default 600 */

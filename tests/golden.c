@@ -31,6 +31,7 @@ enum { CLAIMS = sizeof claims / sizeof claims[0] };
 struct extent {
     const char *backend; /* NULL: as the program chooses */
     int windows;         /* the first ones; 0 = all */
+    const char *arithmetic; /* NULL: all */
 };
 
 /* One value file. */
@@ -179,7 +180,8 @@ static int check_reference(const char *root, const char *name, const struct exte
         }
     }
     for (int i = 0; i < CLAIMS; i++)
-        if (cJSON_GetObjectItemCaseSensitive(f.json, claims[i].variant))
+        if (cJSON_GetObjectItemCaseSensitive(f.json, claims[i].variant) &&
+            (!x->arithmetic || strcmp(x->arithmetic, claims[i].arithmetic) == 0))
             failed += !check_claim(&f, &claims[i]);
     array_close(f.exact);
     cJSON_Delete(f.json);
@@ -246,7 +248,8 @@ int golden_check(const char *root)
     return check_all(root, &(struct extent){0});
 }
 
-int golden_check_gpu(const char *root, int windows)
+int golden_check_gpu(const char *root, int windows, const char *arithmetic)
 {
-    return check_all(root, &(struct extent){.backend = "cuda", .windows = windows});
+    return check_all(root, &(struct extent){.backend = "cuda", .windows = windows,
+                                            .arithmetic = arithmetic});
 }

@@ -9,7 +9,7 @@
 
 int golden_check(const char *root);
 /* The same of the first `windows` windows with --backend cuda: mean nll within 1e-5 in float32, 3e-3 in
- * 16-bit dtypes and where inputs are 4-bit. 0 = all windows. */
-int golden_check_gpu(const char *root, int windows);
+ * 16-bit dtypes and where inputs are 4-bit. 0 = all windows; arithmetic NULL = all. */
+int golden_check_gpu(const char *root, int windows, const char *arithmetic);
 
 #endif

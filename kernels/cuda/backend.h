@@ -9,6 +9,8 @@ struct device {
     enum dtype dtype;
     enum arithmetic arithmetic;
     int index; /* among the visible GPUs */
+    int compute; /* major number of its capability */
+    bool fp4;    /* linear layers multiply 4-bit operands as they are */
     char bus_id[32], description[320], isa[16];
     uint64_t taken; /* memory: see struct device_memory */
     cudaStream_t stream, copies[COPY_QUEUES];
@@ -22,12 +24,17 @@ struct device {
 enum status cuda_status(cudaError_t code, struct err *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* N and K of the matrices of such layers. */
+enum { LINEAR_SHAPES = 5 };
+void linear_shapes_cuda(const struct work_shape *w, int shape[LINEAR_SHAPES][2]);
 size_t linear_scratch_cuda(const struct work_shape *w);
 size_t head_scratch_cuda(const struct work_shape *w);
 
 /* The operations of kernels.h: same names, same contracts. */
 enum status linear_cuda(struct device *d, void *y, const void *x, const struct weight *w, int T,
                         struct err *e);
+enum status try_fp4_cuda(struct device *d, const struct work_shape *w, uint64_t cap, char *why,
+                         size_t size, struct err *e);
 enum status head_nll_cuda(struct device *d, double *nll, const void *x, const struct weight *head,
                           const int32_t *row, const int32_t *target, int rows, int vocab,
                           struct err *e);

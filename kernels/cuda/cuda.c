@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/cuda/backend.h"
 #include "kernels/cuda/driver.h"
@@ -87,6 +88,7 @@ static enum status describe_gpu(struct device *d, const struct driver_facts *dri
     snprintf(d->description, sizeof d->description, "%.200s, %s, driver %.40s, ECC %s", p.name, d->bus_id,
              *driver->version ? driver->version : "unknown", p.ECCEnabled ? "on" : "off");
     snprintf(d->isa, sizeof d->isa, "sm_%d%d", p.major, p.minor);
+    d->compute = p.major;
     if (p.major < COMPUTE_MAJOR_MIN)
         return fail(e, ERR_UNAVAILABLE, "cuda: %s is %s, want sm_80 or later (try --backend cpu)",
                     p.name, d->isa);
@@ -136,6 +138,13 @@ static enum status take_gpu(struct device *d, struct err *e)
     return OK;
 }
 
+static void use_fp4(struct device *d)
+{
+    CHECK(!d->fp4 && d->arithmetic == W4A4_VLLM);
+    d->fp4 = true;
+    strcat(d->isa, "-fp4");
+}
+
 static enum status open_cuda(const struct device_options *o, struct device **out, struct err *e)
 {
     struct device *d;
@@ -154,6 +163,8 @@ static enum status open_cuda(const struct device_options *o, struct device **out
         close_cuda(d);
         return st;
     }
+    if (o->fp4)
+        use_fp4(d);
     *out = d;
     return OK;
 }
@@ -323,6 +334,8 @@ const struct kernels kernels_cuda = {
     .close = close_cuda,
     .describe = describe,
     .isa = isa_name,
+    .try_fp4 = try_fp4_cuda,
+    .use_fp4 = use_fp4,
     .threads = thread_count,
     .memory = memory,
     .spare = spare,

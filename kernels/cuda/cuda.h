@@ -27,14 +27,28 @@ enum {
     CUDA_ALIGN = 256    /* of every buffer in scratch */
 };
 
-/* 16-bit operands of a matrix product. */
-enum operand { OPERAND_BF16, OPERAND_F16 };
+/* Operands of a matrix product: 16-bit values, or 4-bit codes with a scale for 16 of them. */
+enum operand { OPERAND_BF16, OPERAND_F16, OPERAND_FP4 };
+
+/* Scales of 4-bit operands as cuBLASLt wants them: tiles of 128 rows and 4 groups, missing ones 0. A
+ * tile is 512 bytes: rows r, r+32, r+64 and r+96 side by side, 4 bytes each, for r = 0 .. 31. Tiles of
+ * the same rows follow one another. */
+enum { SCALE_ROWS = 128, SCALE_GROUPS = 4, SCALE_TILE = SCALE_ROWS * SCALE_GROUPS };
+
+static inline size_t swizzled_bytes(size_t rows, size_t K)
+{
+    size_t tiles = (rows + SCALE_ROWS - 1) / SCALE_ROWS;
+
+    return tiles * ((K / NVFP4_GROUP + SCALE_GROUPS - 1) / SCALE_GROUPS) * SCALE_TILE;
+}
 
 /* ---- weights.cu */
 
 /* out[N*K] = q*s, exact. K a multiple of 16. */
 cudaError_t launch_dequantize(void *out, enum operand type, const void *codes, const uint8_t *scale,
                               size_t n, cudaStream_t s);
+/* out[swizzled_bytes(N, K)] = scale[N][K/16]. */
+cudaError_t launch_swizzle(void *out, const uint8_t *scale, int N, int K, cudaStream_t s);
 /* out[n] = bf16(q * f32(s * g)), g inside as Hugging Face does: s / g_stored where it divides. */
 cudaError_t launch_dequantize_hf(void *out, const void *codes, const uint8_t *scale,
                                  float global_stored, bool global_divides, size_t n,
@@ -79,6 +93,9 @@ struct input_quantizer {
 cudaError_t launch_quantize_rows(void *out, enum operand type, int pieces, const void *x,
                                  enum dtype t, const int32_t *row, int rows, int K,
                                  struct input_quantizer q, cudaStream_t s);
+/* The same as 4-bit operands, as vLLM does: codes[GEMM_TOKENS][K/2], and scale swizzled. */
+cudaError_t launch_quantize_codes(void *codes, uint8_t *scale, const void *x, enum dtype t, int rows,
+                                  int K, float global, cudaStream_t s);
 /* y[rows][N] = acc * g + bias, one rounding; bias may be NULL. */
 cudaError_t launch_store_sums(void *y, enum dtype t, const float *acc, float g, const float *bias,
                               int rows, int N, cudaStream_t s);
@@ -98,6 +115,16 @@ cudaError_t launch_softmax_chunk(struct softmax_state *state, const float *sums,
 /* nll[r] = log(sum of all exp) - logit of the target; NaN when the target was in no chunk. */
 cudaError_t launch_softmax_nll(double *nll, const struct softmax_state *state, int rows,
                                cudaStream_t s);
+
+/* ---- fp4_check.cu: operands whose products f32 sums without rounding, in any order */
+
+/* codes[N][K/2], scale[N][K/16] */
+cudaError_t launch_check_weights(void *codes, uint8_t *scale, int N, int K, cudaStream_t s);
+/* x[GEMM_TOKENS][K], which quantizes to itself with the divisor `global`, a power of two. */
+cudaError_t launch_check_rows(void *x, enum dtype t, int K, float global, cudaStream_t s);
+/* *flag = 1 unless a[i] == b[i] for all i (a NaN equals nothing), else unchanged. */
+cudaError_t launch_differ(int32_t *flag, const void *a, const void *b, enum dtype t, size_t n,
+                          cudaStream_t s);
 
 /* ---- attention.cu (bf16, f16: head_dim a multiple of 8), attention_f32.cu */
 

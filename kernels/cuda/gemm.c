@@ -4,8 +4,9 @@
 
 #include "kernels/cuda/cublas.h"
 
-/* Shapes of a model: 5 linear layers and 2 widths of the head's chunks, in 2 types of results. */
-enum { SHAPES_MAX = 32 };
+/* Shapes of a model: 5 linear layers in 2 types of results and 3 of operands, and the head's chunks,
+ * of 2 widths. */
+enum { SHAPES_MAX = 40 };
 
 /* A product in cuBLAS's terms: column-major D[N][tokens] = w[K][N]^T x[K][tokens]. */
 struct shape {
@@ -69,6 +70,23 @@ void cublas_gemm_close(struct cublas_gemm *g)
     free(g);
 }
 
+static int operand_type(enum operand t)
+{
+    static const int type[] = {[OPERAND_BF16] = CUBLAS_REAL_BF16,
+                               [OPERAND_F16] = CUBLAS_REAL_F16,
+                               [OPERAND_FP4] = CUBLAS_REAL_FP4};
+
+    return type[t];
+}
+
+static const char *operand_name(enum operand t)
+{
+    static const char *const name[] = {
+        [OPERAND_BF16] = "bfloat16", [OPERAND_F16] = "float16", [OPERAND_FP4] = "4-bit"};
+
+    return name[t];
+}
+
 static int result_type(enum dtype t)
 {
     static const int type[] = {[DTYPE_BF16] = CUBLAS_REAL_BF16,
@@ -78,17 +96,35 @@ static int result_type(enum dtype t)
     return type[t];
 }
 
+/* cuBLAS's A is w, its B is x. It asks for the scales before it chooses an algorithm. */
+static int set_scales(const struct cublas *c, void *desc, const uint8_t *x, const uint8_t *w)
+{
+    int code = c->desc_set(desc, CUBLAS_DESC_A_SCALE, &w, sizeof w);
+
+    return code == CUBLAS_OK ? c->desc_set(desc, CUBLAS_DESC_B_SCALE, &x, sizeof x) : code;
+}
+
+static int set_scale_modes(const struct cublas *c, void *desc)
+{
+    const int32_t mode = CUBLAS_SCALE_E4M3_PER_16;
+    int code = c->desc_set(desc, CUBLAS_DESC_A_SCALE_MODE, &mode, sizeof mode);
+
+    return code == CUBLAS_OK ? c->desc_set(desc, CUBLAS_DESC_B_SCALE_MODE, &mode, sizeof mode)
+                             : code;
+}
+
 /* Descriptors of a shape; a cuBLAS status. */
 static int describe_shape(const struct cublas *c, const struct product *p, struct shape *s)
 {
-    int operand = p->type == OPERAND_F16 ? CUBLAS_REAL_F16 : CUBLAS_REAL_BF16;
-    int transposed = CUBLAS_TRANSPOSED, code;
+    int operand = operand_type(p->type), transposed = CUBLAS_TRANSPOSED, code;
     uint64_t N = (uint64_t)p->N, K = (uint64_t)p->K;
 
     s->product = *p;
     code = c->desc_create(&s->desc, CUBLAS_SUM_F32, CUBLAS_REAL_F32);
     if (code == CUBLAS_OK)
         code = c->desc_set(s->desc, CUBLAS_DESC_TRANSA, &transposed, sizeof transposed);
+    if (code == CUBLAS_OK && p->type == OPERAND_FP4)
+        code = set_scale_modes(c, s->desc);
     if (code == CUBLAS_OK)
         code = c->layout_create(&s->w, operand, K, N, p->K);
     if (code == CUBLAS_OK)
@@ -129,8 +165,8 @@ static bool same_product(const struct product *a, const struct product *b)
     return a->N == b->N && a->K == b->K && a->type == b->type && a->to == b->to;
 }
 
-static enum status find_shape(struct cublas_gemm *g, const struct product *p,
-                              const struct shape **out, struct err *e)
+static enum status find_shape(struct cublas_gemm *g, const struct product *p, const uint8_t *x_scale,
+                              const uint8_t *w_scale, const struct shape **out, struct err *e)
 {
     struct shape made = {0};
     int code;
@@ -142,13 +178,15 @@ static enum status find_shape(struct cublas_gemm *g, const struct product *p,
         }
     CHECK(g->n_shapes < SHAPES_MAX);
     code = describe_shape(&g->cublas, p, &made);
+    if (code == CUBLAS_OK && p->type == OPERAND_FP4)
+        code = set_scales(&g->cublas, made.desc, x_scale, w_scale);
     if (code == CUBLAS_OK)
         code = choose_algorithm(g, &made);
     if (code != CUBLAS_OK) {
         forget_shape(&g->cublas, &made);
         return fail(e, ERR_UNAVAILABLE,
                     "cuda: cuBLAS has no %s product of [%d][%d] and [%d][%d] (status %d)",
-                    p->type == OPERAND_F16 ? "float16" : "bfloat16", GEMM_TOKENS, p->K, p->N, p->K,
+                    operand_name(p->type), GEMM_TOKENS, p->K, p->N, p->K,
                     code);
     }
     g->shape[g->n_shapes] = made;
@@ -157,17 +195,21 @@ static enum status find_shape(struct cublas_gemm *g, const struct product *p,
 }
 
 enum status cublas_gemm_run(struct cublas_gemm *g, const struct product *p, float alpha,
-                            const void *x, const void *w, bool add, void *y, void *workspace,
-                            cudaStream_t stream, struct err *e)
+                            struct gemm_operand x, struct gemm_operand w, bool add, void *y,
+                            void *workspace, cudaStream_t stream, struct err *e)
 {
     const struct shape *s = NULL;
     float beta = add ? 1 : 0;
-    int code;
+    int code = CUBLAS_OK;
 
-    CHECK(((uintptr_t)x | (uintptr_t)w | (uintptr_t)y) % GEMM_ALIGN == 0);
-    TRY(find_shape(g, p, &s, e));
-    code = g->cublas.multiply(g->handle, s->desc, &alpha, w, s->w, x, s->x, &beta, y, s->y, y, s->y,
-                              &s->algorithm, workspace, GEMM_WORKSPACE, stream);
+    CHECK(((uintptr_t)x.data | (uintptr_t)w.data | (uintptr_t)y) % GEMM_ALIGN == 0);
+    CHECK((p->type == OPERAND_FP4) == (x.scale && w.scale));
+    TRY(find_shape(g, p, x.scale, w.scale, &s, e));
+    if (p->type == OPERAND_FP4)
+        code = set_scales(&g->cublas, s->desc, x.scale, w.scale);
+    if (code == CUBLAS_OK)
+        code = g->cublas.multiply(g->handle, s->desc, &alpha, w.data, s->w, x.data, s->x, &beta, y,
+                                  s->y, y, s->y, &s->algorithm, workspace, GEMM_WORKSPACE, stream);
     if (code != CUBLAS_OK)
         return fail(e, ERR_UNAVAILABLE, "cuda: cublasLtMatmul [%d][%d] x [%d][%d]: status %d",
                     GEMM_TOKENS, p->K, p->N, p->K, code);

@@ -1,4 +1,5 @@
-/* gemm.h - products of 16-bit matrices through cuBLASLt, the same bits for a row wherever it stands.
+/* gemm.h - products of 16-bit and 4-bit matrices through cuBLASLt, the same bits for a row wherever it
+ * stands.
  *
  * Every product has GEMM_TOKENS rows. The algorithm is chosen once for a shape and may not split K
  * over blocks, so the order of a sum depends on N and K alone, and results repeat on one model of GPU.
@@ -17,6 +18,12 @@ enum {
 
 struct cublas_gemm;
 
+/* OPERAND_FP4: codes, two in a byte, the even one low, and their scales as cuda.h lays them out. */
+struct gemm_operand {
+    const void *data;     /* [rows][K] */
+    const uint8_t *scale; /* NULL: 16-bit */
+};
+
 /* y[GEMM_TOKENS][N] = alpha * x[GEMM_TOKENS][K] w[N][K]^T, + y with add. Sums in f32; one rounding
  * when y is not f32. */
 struct product {
@@ -27,8 +34,9 @@ struct product {
 
 MUST_USE enum status cublas_gemm_open(struct cublas_gemm **out, struct err *e);
 void cublas_gemm_close(struct cublas_gemm *g);
+/* ERR_UNAVAILABLE where cuBLAS has no such product for this device. */
 MUST_USE enum status cublas_gemm_run(struct cublas_gemm *g, const struct product *p, float alpha,
-                                     const void *x, const void *w, bool add, void *y,
-                                     void *workspace, cudaStream_t s, struct err *e);
+                                     struct gemm_operand x, struct gemm_operand w, bool add,
+                                     void *y, void *workspace, cudaStream_t s, struct err *e);
 
 #endif

@@ -72,6 +72,27 @@ DEVICE float e4m3_to_float(uint32_t bits)
     return __uint_as_float(__float_as_uint(size) | (bits & 0x80) << 24);
 }
 
+/* The code of a value that e4m3_to_float gives; NaN: 0x7f. */
+DEVICE uint8_t e4m3_code(float x)
+{
+    return x == x ? (uint8_t)(__float_as_uint(x * 0x1p-120f) >> 20) : 0x7f;
+}
+
+/* The tiles of scales beside one another that a row has. */
+DEVICE int group_tiles(int groups)
+{
+    return (groups + SCALE_GROUPS - 1) / SCALE_GROUPS;
+}
+
+/* Where the scale of a row's group lies in the swizzled scales of a matrix (cuda.h). */
+DEVICE size_t scale_place(int row, int group, int groups)
+{
+    size_t tile = (size_t)(row / SCALE_ROWS) * group_tiles(groups) + group / SCALE_GROUPS;
+
+    return tile * SCALE_TILE + (size_t)(row % 32 * 16 + row % SCALE_ROWS / 32 * SCALE_GROUPS +
+                                        group % SCALE_GROUPS);
+}
+
 /* The blocks of `threads` that n items take. */
 static inline unsigned blocks_for(size_t n, unsigned threads)
 {

@@ -1,5 +1,5 @@
-/* operands.cu - rows of activations as 16-bit operands of a matrix product, plain or quantized to 4
- * bits on the way, and its f32 sums back to rows. */
+/* operands.cu - rows of activations as operands of a matrix product: in 16 bits, plain or quantized to
+ * 4 bits on the way, or as 4-bit codes and scales; and its f32 sums back to rows. */
 #include <float.h>
 #include <math.h>
 
@@ -43,20 +43,25 @@ __global__ void __launch_bounds__(THREADS)
                  from < 0 ? 0.0f : to_float(x[(size_t)from * K + i % K]));
 }
 
-/* The e2m1 value nearest to x, ties to the even code; beyond 6: 6. The sign stays. */
-DEVICE float round_e2m1(float x)
+/* The code of the e2m1 value nearest to x, ties to the even code; beyond 6: 6. The sign stays. */
+DEVICE uint32_t e2m1_code(float x)
 {
     float a = fabsf(x);
-    float q = a <= 0.25f   ? 0.0f
-              : a < 0.75f  ? 0.5f
-              : a <= 1.25f ? 1.0f
-              : a < 1.75f  ? 1.5f
-              : a <= 2.5f  ? 2.0f
-              : a < 3.5f   ? 3.0f
-              : a <= 5.0f  ? 4.0f
-                           : 6.0f;
+    uint32_t size = a <= 0.25f   ? 0
+                    : a < 0.75f  ? 1
+                    : a <= 1.25f ? 2
+                    : a < 1.75f  ? 3
+                    : a <= 2.5f  ? 4
+                    : a < 3.5f   ? 5
+                    : a <= 5.0f  ? 6
+                                 : 7;
 
-    return copysignf(q, x);
+    return size | (__float_as_uint(x) >> 28 & 8);
+}
+
+DEVICE float round_e2m1(float x)
+{
+    return e2m1_to_float(e2m1_code(x));
 }
 
 /* The e4m3 value nearest to x >= 0, ties to even; beyond 448: 448. A NaN stays. Below 2^-6 the step
@@ -88,13 +93,24 @@ DEVICE float group_size_of(const float *x)
     return __uint_as_float(max);
 }
 
+/* vLLM's scale of x[16], and what brings its values to e2m1. */
+DEVICE float vllm_scale(const float *x, float gi)
+{
+    return round_e4m3(gi * (group_size_of(x) * (1.0f / 6.0f)));
+}
+
+DEVICE float vllm_to_code(float s, float gi)
+{
+    return s == 0 ? 0.0f : 1.0f / (s * (1.0f / gi));
+}
+
 /* What x[16] stands for when it is stored in 4 bits; see struct input_quantizer. */
 template <class T> DEVICE void quantize_group(float *x, const input_quantizer &q)
 {
-    float size = group_size_of(x), gi = q.global;
+    float gi = q.global;
 
     if (q.arithmetic == W4A4_HF) {
-        float c = gi * to_float(from_float<T>(size / 6.0f)), s;
+        float c = gi * to_float(from_float<T>(group_size_of(x) / 6.0f)), s;
 
         if (!q.unrounded)
             c = round_e4m3(c);
@@ -105,8 +121,7 @@ template <class T> DEVICE void quantize_group(float *x, const input_quantizer &q
         for (int i = 0; i < NVFP4_GROUP; i++)
             x[i] = to_float(from_float<T>(round_e2m1(x[i] / s) * s));
     } else {
-        float s = round_e4m3(gi * (size * (1.0f / 6.0f)));
-        float to_code = s == 0 ? 0.0f : 1.0f / (s * (1.0f / gi));
+        float s = vllm_scale(x, gi), to_code = vllm_to_code(s, gi);
 
 #pragma unroll
         for (int i = 0; i < NVFP4_GROUP; i++)
@@ -145,6 +160,34 @@ __global__ void __launch_bounds__(THREADS)
 
     if (c < (size_t)N)
         y[at] = from_float<T>(acc[at] * g + (bias ? bias[c] : 0.0f));
+}
+
+/* A thread per group of 16, also those that only fill up a tile of scales. */
+template <class T>
+__global__ void __launch_bounds__(THREADS)
+    quantize_codes(uint2 *__restrict__ codes, uint8_t *__restrict__ scale,
+                   const T *__restrict__ x, int rows, int K, float global)
+{
+    int groups = K / NVFP4_GROUP;
+    size_t i = global_thread(), all = (size_t)group_tiles(groups) * SCALE_GROUPS;
+    int r = (int)(i / all), g = (int)(i % all), from = source_row(NULL, rows, r);
+    float group[NVFP4_GROUP], s, to_code;
+    uint32_t word[2] = {0, 0};
+
+    if (r >= GEMM_TOKENS)
+        return;
+#pragma unroll
+    for (int j = 0; j < NVFP4_GROUP; j++)
+        group[j] = from < 0 || g >= groups ? 0.0f
+                                           : to_float(x[(size_t)from * K + g * NVFP4_GROUP + j]);
+    s = vllm_scale(group, global);
+    to_code = vllm_to_code(s, global);
+#pragma unroll
+    for (int j = 0; j < NVFP4_GROUP; j++)
+        word[j / 8] |= e2m1_code(group[j] * to_code) << 4 * (j % 8);
+    scale[scale_place(r, g, groups)] = e4m3_code(s);
+    if (g < groups)
+        codes[(size_t)r * groups + g] = make_uint2(word[0], word[1]);
 }
 
 /* ------------------------------------------------------------------------------- launchers */
@@ -200,6 +243,28 @@ cudaError_t launch_quantize_rows(void *out, enum operand type, int pieces, const
     operand_call a = {out, pieces, x, row, rows, K, &q, s};
 
     return type == OPERAND_F16 ? make_operands_from<f16>(t, a) : make_operands_from<bf16>(t, a);
+}
+
+template <class T>
+static cudaError_t quantize_codes_of(void *codes, uint8_t *scale, const void *x, int rows, int K,
+                                     float global, cudaStream_t s)
+{
+    auto kernel = quantize_codes<T>;
+
+    /* a byte of swizzled scales for each */
+    LAUNCH(kernel, blocks_for(swizzled_bytes(GEMM_TOKENS, (size_t)K), THREADS), THREADS, 0, s, (uint2 *)codes, scale,
+           (const T *)x, rows, K, global);
+    return cudaGetLastError();
+}
+
+cudaError_t launch_quantize_codes(void *codes, uint8_t *scale, const void *x, enum dtype t, int rows,
+                                  int K, float global, cudaStream_t s)
+{
+    if (t == DTYPE_F32)
+        return quantize_codes_of<float>(codes, scale, x, rows, K, global, s);
+    if (t == DTYPE_F16)
+        return quantize_codes_of<f16>(codes, scale, x, rows, K, global, s);
+    return quantize_codes_of<bf16>(codes, scale, x, rows, K, global, s);
 }
 
 template <class T>

@@ -23,6 +23,24 @@ __global__ void __launch_bounds__(THREADS)
     out[i] = make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
+/* A thread: the 4 scales of a row in a tile. */
+__global__ void __launch_bounds__(THREADS)
+    swizzle(uint32_t *__restrict__ out, const uint8_t *__restrict__ scale, int N, int groups,
+            size_t words)
+{
+    size_t i = global_thread(), tiles = (size_t)group_tiles(groups);
+    int row = (int)(i / tiles), group = (int)(i % tiles) * SCALE_GROUPS;
+    uint32_t word = 0;
+
+    if (i >= words)
+        return;
+#pragma unroll
+    for (int j = 0; j < SCALE_GROUPS; j++)
+        if (row < N && group + j < groups)
+            word |= (uint32_t)scale[(size_t)row * groups + group + j] << 8 * j;
+    out[scale_place(row, group, groups) / SCALE_GROUPS] = word;
+}
+
 DEVICE float scale_with_global(uint32_t scale, float stored, bool divides)
 {
     float s = e4m3_to_float(scale);
@@ -111,6 +129,15 @@ cudaError_t launch_dequantize(void *out, enum operand type, const void *codes, c
 
     LAUNCH(kernel, blocks_for(words, THREADS), THREADS, 0, s, (uint4 *)out, (const uint32_t *)codes,
            scale, words);
+    return cudaGetLastError();
+}
+
+cudaError_t launch_swizzle(void *out, const uint8_t *scale, int N, int K, cudaStream_t s)
+{
+    size_t words = swizzled_bytes((size_t)N, (size_t)K) / SCALE_GROUPS;
+
+    LAUNCH(swizzle, blocks_for(words, THREADS), THREADS, 0, s, (uint32_t *)out, scale, N,
+           K / NVFP4_GROUP, words);
     return cudaGetLastError();
 }
 

@@ -1,5 +1,5 @@
 /* The CUDA backend's table of operations against the CPU backend's: every arithmetic, dtype and
- * weight format, 1 token, a few, and more than a block of rows; nothing is written past a result; a
+ * weight format, products in 16 and in 4 bits, 1 token, a few, and more than a block of rows; nothing is written past a result; a
  * row alone has the same bits as among others. Both sum in f32 in orders of their own: results may
  * differ by that and by the rounding to dtype. */
 #include "kernels/cuda/cuda.h"
@@ -58,17 +58,29 @@ static void get(struct side *s, void *host, const void *p, size_t bytes)
         EXPECT(guard[i] == 0xff);
 }
 
-static struct side open_side(const struct kernels *k, enum dtype t, enum arithmetic a)
+static struct work_shape shape_of(enum dtype t, enum arithmetic a)
+{
+    return (struct work_shape){.tokens = 1100, .len_max = 600, .hidden = 160, .ffn = 416,
+                               .q_dim = 128, .kv_dim = 64, .head_dim = 32, .vocab = 9000,
+                               .k_max = 416, .n_max = 416, .dtype = t, .arithmetic = a,
+                               .threads = 1};
+}
+
+static struct side open_side(const struct kernels *k, enum dtype t, enum arithmetic a, bool fp4)
 {
     struct device_options o = {.dtype = t, .arithmetic = a, .threads = 1, .isa = "auto"};
-    struct work_shape w = {.tokens = 1100, .len_max = 600, .hidden = 160, .ffn = 416, .q_dim = 128,
-                           .kv_dim = 64, .head_dim = 32, .vocab = 9000, .k_max = 416, .n_max = 416,
-                           .dtype = t, .arithmetic = a, .threads = 1};
+    struct work_shape w = shape_of(t, a);
     struct side s = {.k = k};
     size_t scratch = k->scratch_bytes(&w);
+    char why[200];
     void *base;
 
     EXPECT_OK(k->open(&o, &s.d, &err));
+    if (fp4) {
+        EXPECT_OK(k->try_fp4(s.d, &w, UINT64_MAX, why, sizeof why, &err));
+        EXPECT_TEXT(why, "");
+        k->use_fp4(s.d);
+    }
     EXPECT_OK(k->arena(s.d, ARENA + scratch, &base, &err));
     k->use_scratch(s.d, base, scratch);
     s.arena = (char *)base + (scratch + GUARD - 1) / GUARD * GUARD - GUARD;
@@ -348,14 +360,74 @@ static void refusals(struct side *cuda)
     EXPECT(strstr(err.msg, "head_dim is 20, want a multiple of 8 up to 256"));
 }
 
+/* Why this device does not multiply 4-bit operands as they are. Is it emulated? */
+static bool ask_fp4(enum dtype t, char *why, size_t size)
+{
+    struct device_options o = {.dtype = t, .arithmetic = W4A4_VLLM, .threads = 1, .isa = "auto"};
+    struct work_shape w = shape_of(t, W4A4_VLLM);
+    struct device *d;
+    bool emulated;
+
+    EXPECT_OK(kernels_cuda.open(&o, &d, &err));
+    EXPECT_OK(kernels_cuda.try_fp4(d, &w, UINT64_MAX, why, size, &err));
+    EXPECT(!strstr(kernels_cuda.isa(d), "-fp4"));
+    emulated = strstr(kernels_cuda.describe(d), "CUDA on CPU") != NULL;
+    kernels_cuda.close(d);
+    return emulated;
+}
+
+/* The emulated one does, unless it is told to fail. */
+static bool has_fp4(enum dtype t)
+{
+    char why[200];
+    bool emulated = ask_fp4(t, why, sizeof why);
+
+    printf("fp4 products, %s: %s\n", dtype_name(t), *why ? why : "on");
+    if (!emulated)
+        return !*why;
+    EXPECT(!*why);
+    setenv("CUDA_HOST_FP4_WRONG", "1", 1);
+    ask_fp4(t, why, sizeof why);
+    EXPECT(strstr(why, "differs from that in 16 bits"));
+    unsetenv("CUDA_HOST_FP4_WRONG");
+    setenv("CUDA_HOST_FP4_NONE", "1", 1);
+    ask_fp4(t, why, sizeof why);
+    EXPECT(strstr(why, "cuBLAS has no 4-bit product of [1024][160] and [128][160]"));
+    unsetenv("CUDA_HOST_FP4_NONE");
+    return true;
+}
+
+/* Shapes that were tried and others; scales that fill their tiles and do not; a matrix whose inputs are not quantized. */
+static void fp4(enum dtype t)
+{
+    struct side cpu, cuda;
+
+    if (!has_fp4(t))
+        return;
+    cpu = open_side(&kernels_cpu, t, W4A4_VLLM, false);
+    cuda = open_side(&kernels_cuda, t, W4A4_VLLM, true);
+    EXPECT(strstr(kernels_cuda.isa(cuda.d), "-fp4"));
+    linear(&cpu, &cuda, t, WEIGHT_NVFP4, 17, 64, 160, false);
+    linear(&cpu, &cuda, t, WEIGHT_NVFP4, 130, 160, 416, true);
+    linear(&cpu, &cuda, t, WEIGHT_NVFP4, 1, 96, 32, true);
+    linear(&cpu, &cuda, t, WEIGHT_NVFP4, 1029, 144, 64, false);
+    linear(&cpu, &cuda, t, WEIGHT_BF16, 17, 48, 160, false);
+    head(&cpu, &cuda, t, WEIGHT_NVFP4, 17, 300, 300);
+    close_side(&cpu);
+    close_side(&cuda);
+}
+
 int main(void)
 {
+    setenv("CUDA_HOST_COMPUTE", "100", 1); /* of the emulated GPU */
     require_device();
+    for (int t = DTYPE_BF16; t <= DTYPE_F32; t++)
+        fp4((enum dtype)t);
     for (int a = W4A16; a <= W4A4_VLLM; a++)
         for (int i = DTYPE_BF16; i <= DTYPE_F32; i++) {
             enum dtype t = (enum dtype)i;
-            struct side cpu = open_side(&kernels_cpu, t, (enum arithmetic)a);
-            struct side cuda = open_side(&kernels_cuda, t, (enum arithmetic)a);
+            struct side cpu = open_side(&kernels_cpu, t, (enum arithmetic)a, false);
+            struct side cuda = open_side(&kernels_cuda, t, (enum arithmetic)a, false);
 
             linear(&cpu, &cuda, t, WEIGHT_NVFP4, 17, 48, 160, false);
             linear(&cpu, &cuda, t, WEIGHT_NVFP4, 1, 96, 32, true);

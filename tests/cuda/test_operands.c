@@ -1,6 +1,6 @@
 /* Activations on their way into a product: pieces that add up to the value, rows gathered and padded
  * with zeros, 4-bit inputs bit for bit as the CPU backend makes them (and as formats.md 1.5 gives
- * them), and sums on their way out. */
+ * them), as values and as codes, and sums on their way out. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cuda/cuda.h"
 #include "tests/cuda/device.h"
@@ -120,6 +120,67 @@ static void quantize(const struct way *way, struct input_quantizer q)
     free(got);
 }
 
+/* Of the layout that test_weights.c checks by hand: 13 groups of a row fill 4 tiles. */
+static size_t scale_at(size_t row, size_t group)
+{
+    return (row / 128 * 4 + group / 4) * 512 + row % 32 * 16 + row / 32 % 4 * 4 + group % 4;
+}
+
+/* Codes and scales stand for the values that the 16-bit operand has; what only fills up is 0. */
+static void codes(enum dtype t)
+{
+    enum { PADDED = 16, SCALES = GEMM_TOKENS * PADDED, CODES = GEMM_TOKENS * K / 2 };
+    size_t bytes = SOURCE_ROWS * K * dtype_bytes(t), value_bytes = GEMM_TOKENS * K * sizeof(uint16_t);
+    struct input_quantizer q = {W4A4_VLLM, 500, false};
+    void *x = malloc(bytes), *dx, *dv = device_space(value_bytes), *dc = device_space(CODES);
+    void *ds = device_space(SCALES);
+    uint16_t *value = malloc(value_bytes);
+    uint8_t *code = malloc(CODES), *scale = malloc(SCALES);
+
+    fill_groups(x, t);
+    dx = device_copy(x, bytes);
+    EXPECT_CUDA(launch_quantize_rows(dv, OPERAND_BF16, 1, dx, t, NULL, ROWS, K, q, NULL));
+    EXPECT_CUDA(launch_quantize_codes(dc, ds, dx, t, ROWS, K, q.global, NULL));
+    device_read(value, dv, value_bytes);
+    device_read(code, dc, CODES);
+    device_read(scale, ds, SCALES);
+    for (size_t i = 0; i < GEMM_TOKENS * K; i++) {
+        float s = e4m3_to_f32(scale[scale_at(i / K, i % K / NVFP4_GROUP)]);
+
+        EXPECT(f32_to_bf16(e2m1_to_f32(code[i / 2] >> (i % 2 * 4)) * s) == value[i]);
+    }
+    for (size_t r = 0; r < GEMM_TOKENS; r++)
+        for (size_t g = r < ROWS ? K / NVFP4_GROUP : 0; g < PADDED; g++)
+            EXPECT(scale[scale_at(r, g)] == 0);
+    cudaFree(dx);
+    cudaFree(dv);
+    cudaFree(dc);
+    cudaFree(ds);
+    free(x);
+    free(value);
+    free(code);
+    free(scale);
+}
+
+/* A value that is not finite makes its scale NaN. */
+static void nan_code(void)
+{
+    enum { SCALES = GEMM_TOKENS * 4 };
+    float x[32] = {0};
+    uint8_t *scale = malloc(SCALES);
+    void *dx, *dc = device_space(GEMM_TOKENS * 16), *ds = device_space(SCALES);
+
+    x[3] = NAN;
+    dx = device_copy(x, sizeof x);
+    EXPECT_CUDA(launch_quantize_codes(dc, ds, dx, DTYPE_F32, 1, 32, 500, NULL));
+    device_read(scale, ds, SCALES);
+    EXPECT(scale[0] == 0x7f && scale[1] == 0);
+    cudaFree(dx);
+    cudaFree(dc);
+    cudaFree(ds);
+    free(scale);
+}
+
 /* formats.md 1.5: gi = 500, codes 0923d78234c06a2f, s' = 0.576. */
 static void hf_golden(void)
 {
@@ -182,7 +243,9 @@ int main(void)
         quantize(&ways[i], (struct input_quantizer){W4A4_VLLM, 500, false});
     }
     hf_golden();
+    nan_code();
     for (int t = DTYPE_BF16; t <= DTYPE_F32; t++) {
+        codes((enum dtype)t);
         store((enum dtype)t, 1, 1, false);
         store((enum dtype)t, 17, 300, true);
     }

@@ -1,5 +1,5 @@
 /* Weights on the GPU: every product of e2m1 and e4m3 comes out exact, Hugging Face's rounding bit by
- * bit, plain weights as bf16 pieces that add up to them, and the embedding of every format in every
+ * bit, scales where cuBLASLt wants them, plain weights as bf16 pieces that add up to them, and the embedding of every format in every
  * dtype. References are written from formats.md 1.2-1.4. */
 #include "kernels/cuda/cuda.h"
 #include "tests/cuda/device.h"
@@ -195,11 +195,45 @@ static void embed_nvfp4(bool divides, bool hf)
     cudaFree((void *)w.scale);
 }
 
+/* 200 rows of 6 groups: 2 x 2 tiles. By hand, from the layout that NVIDIA documents. */
+static void swizzled(void)
+{
+    enum { N = 200, GROUPS = 6, K = GROUPS * NVFP4_GROUP, BYTES = 4 * 512 };
+    static const struct {
+        int row, group, at;
+    } place[] = {{0, 0, 0},   {0, 3, 3},    {1, 0, 16},     {31, 1, 497},   {32, 0, 4},
+                 {96, 2, 14}, {127, 3, 511}, {0, 4, 512},    {64, 5, 521},   {128, 0, 1024},
+                 {160, 1, 1029}, {199, 5, 1657}};
+    uint8_t scale[N * GROUPS], got[BYTES];
+    int count[256] = {0}, zeros = 0;
+    void *ds, *out = device_space(BYTES);
+
+    for (int i = 0; i < N * GROUPS; i++)
+        scale[i] = (uint8_t)(1 + i % 126);
+    ds = device_copy(scale, sizeof scale);
+    EXPECT_CUDA(launch_swizzle(out, ds, N, K, NULL));
+    device_read(got, out, BYTES);
+    for (size_t i = 0; i < sizeof place / sizeof *place; i++)
+        EXPECT(got[place[i].at] == scale[place[i].row * GROUPS + place[i].group]);
+    for (int i = 0; i < N * GROUPS; i++)
+        count[scale[i]]++;
+    for (int i = 0; i < BYTES; i++) { /* each scale is there once, the rest is 0 */
+        zeros += got[i] == 0;
+        count[got[i]] -= got[i] != 0;
+    }
+    EXPECT(zeros == BYTES - N * GROUPS);
+    for (int i = 0; i < 256; i++)
+        EXPECT(count[i] == 0);
+    cudaFree(ds);
+    cudaFree(out);
+}
+
 int main(void)
 {
     require_device();
     products_are_exact();
     hf_golden();
+    swizzled();
     hf_multiplies();
     pieces_add_up(WEIGHT_BF16, DTYPE_BF16, 1);
     pieces_add_up(WEIGHT_F16, DTYPE_F16, 2);

@@ -1,7 +1,9 @@
 /* cublas.cpp - the twin of cuBLASLt: D = alpha * A^T B + beta * C, column-major, A and B in 16 bits.
  *
  * An element is the f32 sum of its products, k ascending, times alpha, plus beta * C, rounded once to
- * D's type. What the program must not do fails here: the workspace is overwritten with NaN, an
+ * D's type. 4-bit operands: the products of a group are summed as codes, times both scales.
+ * CUDA_HOST_FP4_NONE = 1: none are offered, as below CUDA_HOST_COMPUTE = 100; CUDA_HOST_FP4_WRONG = 1:
+ * their sums keep 14 bits, as those of FP8 on sm_90 do; both as faults, see twin.h. What the program must not do fails here: the workspace is overwritten with NaN, an
  * algorithm works only for the shape it was chosen for, none is offered that may split K, matrices
  * must lie in device memory to their last element. */
 #include "kernels/cuda/cublas.h"
@@ -17,10 +19,12 @@
 
 namespace {
 
-enum { INVALID_VALUE = 7, NOT_SUPPORTED = 15, COLUMNS = 32, WORKSPACE = 1 << 20 };
+enum { INVALID_VALUE = 7, NOT_SUPPORTED = 15, COLUMNS = 32, WORKSPACE = 1 << 20, GROUP = 16 };
 
 struct description {
     int compute, scale_type, transposed_a;
+    int32_t scale_mode[2]; /* of A, B */
+    const uint8_t *scale[2];
 };
 
 struct layout {
@@ -39,17 +43,20 @@ struct call {
     const void *A, *B, *C;
     void *D, *workspace;
     layout a, b, d;
+    const uint8_t *a_scale, *b_scale;
 };
 
-size_t bytes_of(int type)
+size_t bits_of(int type)
 {
-    return type == CUBLAS_REAL_F32 ? 4 : 2;
+    return type == CUBLAS_REAL_F32 ? 32 : type == CUBLAS_REAL_FP4 ? 4 : 16;
 }
 
 float read(const void *p, int type, size_t i)
 {
     if (type == CUBLAS_REAL_F32)
         return ((const float *)p)[i];
+    if (type == CUBLAS_REAL_FP4)
+        return e2m1_to_f32(((const uint8_t *)p)[i / 2] >> (i % 2 * 4) & 15);
     uint16_t bits = ((const uint16_t *)p)[i];
     return type == CUBLAS_REAL_BF16 ? bf16_to_f32(bits) : f16_to_f32(bits);
 }
@@ -88,6 +95,89 @@ void store(const call &c, size_t token, size_t n0, const float *sum)
         if (c.beta != 0)
             v += c.beta * read(c.C, c.d.type, at);
         write(c.D, c.d.type, at, v);
+    }
+}
+
+/* ---- 4-bit operands. The scales of a matrix lie in pieces of 512 bytes, each of 128 rows and 4
+ * groups, groups first. In a piece come 32 lines of 16 bytes; line l has the rows l, 32 + l, 64 + l
+ * and 96 + l, and of each 4 groups. */
+
+size_t padded_groups(size_t K)
+{
+    return (K + 4 * GROUP - 1) / (4 * GROUP) * 4;
+}
+
+size_t scale_bytes(const layout &l)
+{
+    return (l.columns + 127) / 128 * 128 * padded_groups(l.rows);
+}
+
+/* As [rows][padded_groups]: walked in the order of memory. */
+std::vector<float> unpack_scales(const uint8_t *scale, const layout &l)
+{
+    size_t groups = padded_groups(l.rows), rows = (l.columns + 127) / 128 * 128;
+    std::vector<float> out(rows * groups);
+
+    for (size_t row0 = 0; row0 < rows; row0 += 128)
+        for (size_t group0 = 0; group0 < groups; group0 += 4)
+            for (size_t line = 0; line < 32; line++)
+                for (size_t quarter = 0; quarter < 4; quarter++)
+                    for (size_t g = 0; g < 4; g++, scale++)
+                        out[(row0 + quarter * 32 + line) * groups + group0 + g] =
+                            e4m3_to_f32(*scale);
+    return out;
+}
+
+/* With 14 bits where the fault asks for it. */
+float kept(float sum, bool wrong)
+{
+    return wrong ? f32_from_bits(f32_bits(sum) & 0xfffffc00) : sum;
+}
+
+/* Row t of x against rows of w: codes [K] and scales [groups] of both. */
+float sum_of_groups(const float *x, const float *x_scale, const float *w, const float *w_scale,
+                    size_t K, bool wrong)
+{
+    float sum = 0;
+
+    for (size_t g = 0; g < padded_groups(K); g++) {
+        float group = 0;
+
+        for (size_t k = g * GROUP; k < std::min(K, (g + 1) * GROUP); k++)
+            group += x[k] * w[k];
+        sum = kept(sum + group * (x_scale[g] * w_scale[g]), wrong);
+    }
+    return sum;
+}
+
+std::vector<float> unpack_codes(const void *p, const layout &l)
+{
+    std::vector<float> out(l.columns * l.rows);
+
+    for (size_t i = 0; i < l.columns; i++)
+        for (size_t k = 0; k < l.rows; k++)
+            out[i * l.rows + k] = read(p, CUBLAS_REAL_FP4, i * (size_t)l.stride + k);
+    return out;
+}
+
+void multiply_fp4(const call &c, bool wrong)
+{
+    size_t K = c.b.rows, groups = padded_groups(K);
+    std::vector<float> x = unpack_codes(c.B, c.b), x_scale = unpack_scales(c.b_scale, c.b);
+    std::vector<float> w = unpack_codes(c.A, c.a), w_scale = unpack_scales(c.a_scale, c.a);
+
+    memset(c.workspace, 0xff, WORKSPACE);
+    for (size_t t = 0; t < c.b.columns; t++) {
+        bool zero = std::all_of(&x[t * K], &x[t * K] + K, [](float v) { return v == 0; });
+
+        for (size_t n0 = 0; n0 < c.a.columns; n0 += COLUMNS) {
+            float sum[COLUMNS] = {0};
+
+            for (size_t n = n0; n < std::min<size_t>(c.a.columns, n0 + COLUMNS) && !zero; n++)
+                sum[n - n0] = sum_of_groups(&x[t * K], &x_scale[t * groups], &w[n * K],
+                                            &w_scale[n * groups], K, wrong);
+            store(c, t, n0, sum);
+        }
     }
 }
 
@@ -137,9 +227,20 @@ template <class T> int destroy(void *p)
 
 int desc_set(void *desc, int attribute, const void *value, size_t bytes)
 {
-    if (attribute != CUBLAS_DESC_TRANSA || bytes != sizeof(int))
+    auto *d = (description *)desc;
+
+    if (attribute == CUBLAS_DESC_TRANSA && bytes == sizeof d->transposed_a)
+        memcpy(&d->transposed_a, value, bytes);
+    else if (attribute == CUBLAS_DESC_A_SCALE_MODE && bytes == sizeof d->scale_mode[0])
+        memcpy(&d->scale_mode[0], value, bytes);
+    else if (attribute == CUBLAS_DESC_B_SCALE_MODE && bytes == sizeof d->scale_mode[1])
+        memcpy(&d->scale_mode[1], value, bytes);
+    else if (attribute == CUBLAS_DESC_A_SCALE && bytes == sizeof d->scale[0])
+        memcpy(&d->scale[0], value, bytes);
+    else if (attribute == CUBLAS_DESC_B_SCALE && bytes == sizeof d->scale[1])
+        memcpy(&d->scale[1], value, bytes);
+    else
         return INVALID_VALUE;
-    memcpy(&((description *)desc)->transposed_a, value, bytes);
     return CUBLAS_OK;
 }
 
@@ -162,6 +263,15 @@ int preference_set(void *to, int attribute, const void *value, size_t bytes)
     return CUBLAS_OK;
 }
 
+/* What cuBLAS asks of 4-bit operands before it offers an algorithm. */
+bool fp4_offered(const description &what, const layout &a)
+{
+    return runtime::compute_capability() >= 100 && !runtime::fault("CUDA_HOST_FP4_NONE") &&
+           what.scale_mode[0] == CUBLAS_SCALE_E4M3_PER_16 &&
+           what.scale_mode[1] == CUBLAS_SCALE_E4M3_PER_16 && what.scale[0] && what.scale[1] &&
+           a.rows % 32 == 0;
+}
+
 int choose(void *, void *desc, void *a, void *b, void *, void *d, void *wanted, int,
            cublas_choice *out, int *found)
 {
@@ -173,7 +283,7 @@ int choose(void *, void *desc, void *a, void *b, void *, void *d, void *wanted, 
     if (what->compute != CUBLAS_SUM_F32 || what->scale_type != CUBLAS_REAL_F32 ||
         what->transposed_a != CUBLAS_TRANSPOSED || la->type != lb->type || la->rows != lb->rows ||
         ld->rows != la->columns || ld->columns != lb->columns || p->workspace < WORKSPACE ||
-        p->reduction != 0)
+        p->reduction != 0 || (la->type == CUBLAS_REAL_FP4 && !fp4_offered(*what, *la)))
         return NOT_SUPPORTED;
     *out = {algorithm_for(*la, *lb, *ld), WORKSPACE, CUBLAS_OK, 1, {}};
     *found = 1;
@@ -185,24 +295,34 @@ bool lies_on_device(const void *p, const layout &l)
 {
     size_t values = (l.columns - 1) * (size_t)l.stride + l.rows;
 
-    return (uintptr_t)p % 16 == 0 && runtime::is_device(p, values * bytes_of(l.type));
+    return (uintptr_t)p % 16 == 0 && runtime::is_device(p, values * bits_of(l.type) / 8);
 }
 
-int multiply_later(void *, void *, const void *alpha, const void *A, void *a, const void *B,
+bool scales_lie_on_device(const call &c)
+{
+    return ((uintptr_t)c.a_scale | (uintptr_t)c.b_scale) % 16 == 0 &&
+           runtime::is_device(c.a_scale, scale_bytes(c.a)) &&
+           runtime::is_device(c.b_scale, scale_bytes(c.b));
+}
+
+int multiply_later(void *, void *desc, const void *alpha, const void *A, void *a, const void *B,
                    void *b, const void *beta, const void *C, void *, void *D, void *d,
                    const cublas_algorithm *algorithm, void *workspace, size_t workspace_bytes,
                    cudaStream_t stream)
 {
+    auto *what = (const description *)desc;
     call c = {*(const float *)alpha, *(const float *)beta, A, B, C, D, workspace,
-              *(const layout *)a,    *(const layout *)b,   *(const layout *)d};
+              *(const layout *)a,    *(const layout *)b,   *(const layout *)d,
+              what->scale[0],        what->scale[1]};
     cublas_algorithm fits = algorithm_for(c.a, c.b, c.d);
+    bool fp4 = c.a.type == CUBLAS_REAL_FP4, wrong = runtime::fault("CUDA_HOST_FP4_WRONG");
 
     if (memcmp(&fits, algorithm, sizeof fits) != 0 || workspace_bytes < WORKSPACE ||
         !runtime::is_device(workspace, workspace_bytes) || !lies_on_device(A, c.a) ||
-        !lies_on_device(B, c.b) || !lies_on_device(D, c.d))
+        !lies_on_device(B, c.b) || !lies_on_device(D, c.d) || (fp4 && !scales_lie_on_device(c)))
         return INVALID_VALUE;
     runtime::enqueue(stream, [=]() {
-        multiply(c);
+        fp4 ? multiply_fp4(c, wrong) : multiply(c);
         return true;
     });
     return CUBLAS_OK;
@@ -216,7 +336,7 @@ enum status cublas_load(struct cublas *c, struct err *)
     c->create = [](void **handle) { return make<int>(handle, 0); };
     c->destroy = destroy<int>;
     c->desc_create = [](void **desc, int compute, int scale_type) {
-        return make<description>(desc, {compute, scale_type, 0});
+        return make<description>(desc, {compute, scale_type, 0, {0, 0}, {NULL, NULL}});
     };
     c->desc_destroy = destroy<description>;
     c->desc_set = desc_set;

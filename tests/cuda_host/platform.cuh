@@ -34,13 +34,18 @@ template <class T> cudaError_t cudaGetSymbolAddress(void **p, const T &symbol)
 
 #define __syncthreads() emulator::barrier(__LINE__)
 
-struct uint2 {
+struct alignas(8) uint2 {
     unsigned x, y;
 };
 
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
+
+DEVICE uint2 make_uint2(unsigned x, unsigned y)
+{
+    return {x, y};
+}
 
 DEVICE uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
 {

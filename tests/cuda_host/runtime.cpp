@@ -243,6 +243,11 @@ size_t runtime::fault(const char *variable)
     return fault_from(variable);
 }
 
+int runtime::compute_capability()
+{
+    return (int)number_from("CUDA_HOST_COMPUTE", 90);
+}
+
 bool runtime::is_device(const void *p, size_t bytes)
 {
     auto lock = turn();
@@ -378,7 +383,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
     *p = {};
     strcpy(p->name, "CUDA on CPU");
     p->totalGlobalMem = state().memory.limit;
-    p->major = 9;
+    p->major = runtime::compute_capability() / 10;
+    p->minor = runtime::compute_capability() % 10;
     p->multiProcessorCount = 1;
     return answer(cudaSuccess);
 }

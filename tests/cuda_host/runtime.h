@@ -36,6 +36,9 @@ void wait_outside();
 /* The number that a variable asks for a fault with; 0: none, or not in this rank. */
 size_t fault(const char *variable);
 
+/* Of its GPUs, in tenths: CUDA_HOST_COMPUTE, else 90. */
+int compute_capability();
+
 /* Does [p, p + bytes) lie in one allocation of device memory? */
 bool is_device(const void *p, size_t bytes);
 

@@ -23,7 +23,8 @@ void twin_seed(uint64_t seed);
 /* The nth launch from now on fails with `code`, and so does every call after it, as on a GPU after an
  * illegal address; n = 0: none. Else CUDA_HOST_FAIL_LAUNCH = n (illegal address).
  * CUDA_HOST_FAIL_MALLOC = n does so to the nth cudaMalloc alone, and CUDA_HOST_DIE_LAUNCH = n ends the
- * process at the nth launch, CUDA_HOST_HANG_LAUNCH = n makes it one that never ends. CUDA_HOST_FAULT_RANK = r: only in that rank of the job. */
+ * process at the nth launch, CUDA_HOST_HANG_LAUNCH = n makes it one that never ends.
+ * cuBLAS's are told in cublas.cpp. CUDA_HOST_FAULT_RANK = r: only in that rank of the job. */
 void twin_fail_launch(int n, int code);
 
 #ifdef __cplusplus
