@@ -9,7 +9,7 @@
  * it stores. Sums run in an order fixed by the shape of one row alone, so a row's result does not
  * depend on T, on the other rows, nor (CPU) on threads or instruction set (design N4).
  *
- * Memory: `open` allocates nothing large; `arena` takes all the memory of a rank once. Every data
+ * Memory: `open` allocates nothing large; `arena` takes all the memory of a rank. Every data
  *         pointer below lies in that arena (host memory for cpu, device memory for cuda) unless the
  *         comment says host. Operations never allocate; what they need is `scratch`, planned with
  *         scratch_bytes() and handed over once with use_scratch().
@@ -129,7 +129,9 @@ struct kernels {
     enum status (*memory)(struct device *d, struct device_memory *out, struct err *e);
     enum status (*spare)(struct device *d, void **out, struct err *e);
 
-    enum status (*arena)(struct device *d, size_t bytes, void **base, struct err *e); /* once */
+    /* Called again, the arena before is gone: its memory is taken anew, on cuda never more than at
+     * first, so that a rank allocates once. */
+    enum status (*arena)(struct device *d, size_t bytes, void **base, struct err *e);
     void (*use_scratch)(struct device *d, void *scratch, size_t bytes);
     enum status (*upload)(struct device *d, void *to, const void *from_host, size_t bytes,
                           struct err *e);

@@ -443,6 +443,7 @@ static enum status prepare(struct evaluation *v, struct run *r, bool *agreed, st
         *agreed = true;
         TRY(run_plan(r, e));
     }
+    TRY(run_rates(r, e));
     if (is_root(v)) {
         flockfile(stderr); /* the line of a failure, from another thread, stands below, not within */
         print_notes(v, r);

@@ -129,22 +129,35 @@ static const struct linear *matrix_of(const struct layer *l, int i)
 static enum status park_rate(const struct plan_request *q, struct device *d, void *base,
                              uint64_t bytes, double *rate, struct err *e)
 {
+    const struct kernels *k = q->kernels;
     void *host = NULL;
     double before = 0;
     enum status st = OK;
 
-    TRY(q->kernels->pin(d, bytes, &host, e));
+    TRY(k->pin(d, bytes, &host, e));
     for (int i = 0; st == OK && i < 2; i++) {
         before = clock_seconds();
-        st = q->kernels->download(d, host, base, bytes, e);
+        st = k->copy(d, COPY_HIDDEN, host, base, bytes, e);
         if (st == OK)
-            st = q->kernels->upload(d, base, host, bytes, e);
+            st = k->copy(d, COPY_HIDDEN, base, host, bytes, e);
         if (st == OK)
-            st = q->kernels->sync(d, e);
+            st = k->copy_wait(d, COPY_HIDDEN, e);
     }
     *rate = 2 * (double)bytes / (clock_seconds() - before);
-    q->kernels->unpin(d, host, bytes);
+    k->unpin(d, host, bytes);
     return st;
+}
+
+static uint64_t largest_matrix(const struct model *m)
+{
+    uint64_t most = 0;
+
+    for (int i = 0; i < m->n_layers * MATRICES; i++) {
+        const struct linear *l = matrix_of(&m->layer[i % m->n_layers], i / m->n_layers);
+
+        most = shard_linear_bytes(l).arena > most ? shard_linear_bytes(l).arena : most;
+    }
+    return most;
 }
 
 /* Matrices of one layer after another, until the time is over. */
@@ -152,15 +165,10 @@ static enum status read_rate(const struct plan_request *q, struct shard_reader *
                              struct plan_rates *out, struct err *e)
 {
     int n_layers = q->model->n_layers;
-    uint64_t most = 0;
+    uint64_t most = largest_matrix(q->model);
     double begin;
     void *base = NULL;
 
-    for (int i = 0; i < n_layers * MATRICES; i++) {
-        uint64_t bytes = shard_linear_bytes(matrix_of(&q->model->layer[i % n_layers], i / n_layers)).arena;
-
-        most = bytes > most ? bytes : most;
-    }
     TRY(q->kernels->arena(r->device, most, &base, e));
     if (q->kernels->arena_is_host)
         memset(base, 0, most); /* taking the memory is no part of reading */
@@ -172,32 +180,73 @@ static enum status read_rate(const struct plan_request *q, struct shard_reader *
         TRY(shard_load_linear(r, l, base, &w, e));
     }
     out->read = (double)r->read / (clock_seconds() - begin);
-    return park_rate(q, r->device, base, most, &out->park, e);
+    TRY(park_rate(q, r->device, base, most, &out->park, e));
+    return q->kernels->arena(r->device, 0, &base, e); /* what was touched is no part of the run */
+}
+
+/* For an arena. */
+static uint64_t room(const struct plan_cap *cap)
+{
+    return cap->bytes - cap->overhead;
+}
+
+enum status rates_reserve(const struct plan_request *q, int rank, struct device *d,
+                          struct plan_cap *cap, struct err *e)
+{
+    struct plan_request hungry = *q;
+    struct plan *p = NULL;
+    uint64_t most = largest_matrix(q->model);
+    void *base;
+
+    memcpy(cap, q->cap, (size_t)q->ranks * sizeof *cap);
+    if (q->kernels->arena_is_host)
+        return OK;
+    hungry.rates = (struct plan_rates){.flops = 1e18, .read = 1};
+    TRY(plan_make(&hungry, &p, e));
+    for (int r = 0; r < q->ranks; r++) { /* a rank without layers reads, too */
+        uint64_t reads = q->cap[r].overhead + most;
+
+        cap[r].bytes = p->rank[r].total;
+        if (cap[r].bytes < reads && reads <= q->cap[r].bytes)
+            cap[r].bytes = reads;
+    }
+    plan_free(p);
+    return q->kernels->arena(d, room(&cap[rank]), &base, e);
 }
 
 enum status rates_measure(const struct plan_request *q, const struct plan *p, int rank,
-                          const struct device_options *o, const struct file_reader_options *files,
+                          struct device *d, const struct file_reader_options *files,
                           struct plan_rates *out, struct err *e)
 {
     struct shard_reader r;
-    struct device *d = NULL;
     struct trial t;
     enum status st;
 
     *out = q->rates;
-    TRY(q->kernels->open(o, &d, e));
     st = trial_open(q, p, rank, d, &t, e);
     if (st == OK)
         st = compute_rate(&t, &out->flops, e);
     trial_close(&t);
-    q->kernels->close(d);
     if (st != OK && st != ERR_FIT)
         return st;
-    TRY(q->kernels->open(o, &d, e));
+    if (largest_matrix(q->model) > room(&q->cap[rank]))
+        return OK;
     st = shard_reader_open(&r, q->model, q->kernels, d, files, e);
     if (st == OK)
         st = read_rate(q, &r, out, e);
     shard_reader_close(&r);
-    q->kernels->close(d);
     return st;
+}
+
+void rates_settle(const struct plan_request *q, const struct plan_cap *reserved, struct plan *p)
+{
+    for (int r = 0; r < p->ranks; r++) {
+        struct plan_rank *k = &p->rank[r];
+        uint64_t rest = q->kernels->arena_is_host ? 0 : reserved[r].bytes - k->total;
+
+        k->scratch += rest;
+        k->total += rest;
+        k->map.bytes += rest;
+        k->cap = q->cap[r];
+    }
 }

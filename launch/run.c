@@ -175,14 +175,13 @@ static struct file_reader_options file_options(const struct run *r)
 }
 
 /* Measures what the spec does not give: the slowest rank's rates count. */
-static enum status share_rates(struct run *r, struct err *e)
+static enum status share_rates(struct run *r, const struct plan_request *within, struct err *e)
 {
-    const struct device_options options = device_options(r);
     const struct file_reader_options files = file_options(r);
     struct plan_rates mine, *all;
     enum status st;
 
-    st = rates_measure(&r->request, r->plan, r->comm->rank, &options, &files, &mine, e);
+    st = rates_measure(within, r->plan, r->comm->rank, r->device, &files, &mine, e);
     TRY(job_agree(r->comm, st, e));
     all = calloc((size_t)r->comm->ranks, sizeof *all);
     if (!all)
@@ -199,17 +198,41 @@ static enum status share_rates(struct run *r, struct err *e)
     return st;
 }
 
-/* Plans; if something must be streamed and rates are not given, plans again with measured ones. */
-static enum status plan_with_rates(struct run *r, struct err *e)
+/* Streams that nobody said how fast they are. */
+static bool has_unknown_rates(const struct run *r)
 {
-    TRY(plan_make(&r->request, &r->plan, e));
-    if (r->timed || !plan_has_streams(r->plan))
-        return OK;
-    TRY(share_rates(r, e));
-    r->timed = true;
+    return !r->timed && plan_has_streams(r->plan);
+}
+
+static enum status plan_measured(struct run *r, struct plan_cap *reserved, struct err *e)
+{
+    struct plan_request within = r->request;
+
+    TRY(job_agree(r->comm, rates_reserve(&r->request, r->comm->rank, r->device, reserved, e), e));
+    within.cap = reserved;
+    TRY(share_rates(r, &within, e));
+    within.rates = r->request.rates;
     plan_free(r->plan);
     r->plan = NULL;
-    return plan_make(&r->request, &r->plan, e);
+    TRY(plan_make(&within, &r->plan, e));
+    rates_settle(&r->request, reserved, r->plan);
+    r->timed = true;
+    return OK;
+}
+
+enum status run_rates(struct run *r, struct err *e)
+{
+    struct plan_cap *reserved;
+    enum status st;
+
+    if (!has_unknown_rates(r))
+        return OK;
+    reserved = calloc((size_t)r->comm->ranks, sizeof *reserved);
+    if (!reserved)
+        return fail(e, ERR_FIT, "no memory for the caps of %d ranks", r->comm->ranks);
+    st = plan_measured(r, reserved, e);
+    free(reserved);
+    return st;
 }
 
 static enum status open_device(struct run *r, struct err *e)
@@ -327,7 +350,7 @@ static enum status on_device(const struct run *r, enum status st, struct err *e)
 
 bool run_connects(const struct run *r)
 {
-    return r->transport.kind == TRANSPORT_NCCL && r->plan->stages > 1;
+    return r->transport.kind == TRANSPORT_NCCL && (r->plan->stages > 1 || has_unknown_rates(r));
 }
 
 enum status run_connect(struct run *r, struct err *e)
@@ -352,7 +375,7 @@ enum status run_plan(struct run *r, struct err *e)
     TRY(budget_caps(&r->budget, &r->choice->caps, r->threads, r->cap, e));
     fill_request(r, r->comm->ranks);
     TRY(job_same_request(r->comm, &r->request, e));
-    return plan_with_rates(r, e);
+    return plan_make(&r->request, &r->plan, e);
 }
 
 /* What a rank without a cap is planned with where it does not run: all that this host, or a GPU of

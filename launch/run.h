@@ -75,10 +75,13 @@ MUST_USE enum status run_open(const struct spec *spec, int index, struct comm *c
 MUST_USE enum status run_device(struct run *r, struct err *e);
 /* Plans the windows that are selected, for the ranks of the job; again, where it was planned. */
 MUST_USE enum status run_plan(struct run *r, struct err *e);
-/* Do the GPUs of this plan have to be connected? That takes memory, so it is planned again then. */
+/* Do the GPUs of this plan, or of one that run_rates may make, have to be connected? That takes memory,
+ * so it is planned again then. */
 bool run_connects(const struct run *r);
 /* A failure comes back only where it happened, as one of run_score. */
 MUST_USE enum status run_connect(struct run *r, struct err *e);
+/* Measures the rates of a plan that streams, where none are given, and plans again; for good. */
+MUST_USE enum status run_rates(struct run *r, struct err *e);
 /* Plans for `ranks` ranks that are not here: no device, one process. */
 MUST_USE enum status run_plan_only(struct run *r, int ranks, struct err *e);
 

@@ -129,7 +129,9 @@ static enum status arena(struct device *d, size_t bytes, void **base, struct err
     size_t mapped = bytes + HUGE_PAGE;
     void *p;
 
-    CHECK(!d->mapped);
+    if (d->mapped)
+        munmap(d->mapped, d->mapped_bytes);
+    d->mapped = NULL;
     if (mapped < bytes)
         return fail(e, ERR_FIT, "cpu: an arena of %zu bytes is more than there are addresses", bytes);
     p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,

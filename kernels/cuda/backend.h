@@ -16,6 +16,7 @@ struct device {
     cudaStream_t stream, copies[COPY_QUEUES];
     struct cublas_gemm *gemm;
     void *arena;
+    size_t arena_bytes;
     char *scratch;
     size_t scratch_bytes;
 };

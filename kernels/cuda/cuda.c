@@ -201,9 +201,12 @@ static enum status spare(struct device *d, void **out, struct err *e)
 
 static enum status arena(struct device *d, size_t bytes, void **base, struct err *e)
 {
-    CHECK(!d->arena);
-    TRY(cuda_status(cudaMalloc(&d->arena, bytes), e, "an arena of %zu bytes on GPU %d", bytes,
-                    d->index));
+    CHECK(!d->arena || bytes <= d->arena_bytes);
+    if (!d->arena) {
+        TRY(cuda_status(cudaMalloc(&d->arena, bytes), e, "an arena of %zu bytes on GPU %d", bytes,
+                        d->index));
+        d->arena_bytes = bytes;
+    }
     *base = d->arena;
     return OK;
 }

@@ -1,8 +1,9 @@
 /* Proves B5: over 200 random plans each rank takes one allocation of device memory, of the planned
- * size, and nothing beside it, also while it computes; the device has no more than the cap. What a
- * plan's overhead promises, the context took. */
+ * size, and nothing beside it, also while it computes, and also where rates are measured before; the
+ * device has no more than the cap. What a plan's overhead promises, the context took. */
 #include <stdlib.h>
 
+#include "launch/rates.h"
 #include "stage/plan.h"
 #include "stage/stage.h"
 #include "tests/cuda/expect_ok.h"
@@ -11,6 +12,7 @@
 enum {
     PLANS = 200,
     FULL_EVERY = 10, /* of so many plans one computes all its layers; the others the first */
+    MEASURED = 4,    /* plans by measured rates */
     RANKS_MAX = 3,
     LEN_MAX = 24,
     WINDOWS_MAX = 4,
@@ -54,10 +56,31 @@ static void compute(struct stage *s, const struct plan_request *q, const struct 
         EXPECT_OK(stage_head(s, 0, ids, ids, p->tokens, nll, &err));
 }
 
-static void run_rank(const struct plan_request *q, const struct plan *p, int rank, bool full)
+static const struct file_reader_options files = {.method = FILE_PREAD, .keep = true, .timeout = 30};
+
+/* The plan by measured rates, of one rank, on the device that it will run on. */
+static struct plan *measured(const struct plan_request *q, const struct plan *p, struct device *d)
+{
+    struct plan_cap reserved;
+    struct plan_request within = *q;
+    struct plan *again = NULL;
+
+    EXPECT_OK(rates_reserve(q, 0, d, &reserved, &err));
+    within.cap = &reserved;
+    EXPECT_OK(rates_measure(&within, p, 0, d, &files, &within.rates, &err));
+    EXPECT(within.rates.flops > 0 && within.rates.read > 0 && within.rates.park > 0);
+    EXPECT_OK(plan_make(&within, &again, &err));
+    rates_settle(q, &reserved, again);
+    return again;
+}
+
+/* With `measure`, by another plan. */
+static void run_rank(const struct plan_request *q, const struct plan *p, int rank, bool full,
+                     bool measure)
 {
     const struct device_options o = {.dtype = q->dtype, .arithmetic = q->arithmetic};
     const struct plan_rank *me = &p->rank[rank];
+    struct plan *by_rates = NULL;
     struct stage_request request = {.model = q->model,
                                     .kernels = q->kernels,
                                     .plan = p,
@@ -65,7 +88,7 @@ static void run_rank(const struct plan_request *q, const struct plan *p, int ran
                                     .dtype = q->dtype,
                                     .len_max = q->len_max,
                                     .vocab = q->model->vocab,
-                                    .files = {.method = FILE_PREAD, .keep = true, .timeout = 30}};
+                                    .files = files};
     struct device_memory m;
     struct twin_usage used;
     struct stage *s = NULL;
@@ -73,6 +96,10 @@ static void run_rank(const struct plan_request *q, const struct plan *p, int ran
     EXPECT_OK(q->kernels->open(&o, &request.device, &err));
     EXPECT_OK(q->kernels->memory(request.device, &m, &err));
     twin_limit_memory(me->cap.bytes - m.later);
+    if (measure) {
+        request.plan = p = by_rates = measured(q, p, request.device);
+        me = &p->rank[rank];
+    }
     EXPECT_OK(stage_open(&request, &s, &err));
     compute(s, q, p, rank, full);
     used = twin_memory();
@@ -82,6 +109,7 @@ static void run_rank(const struct plan_request *q, const struct plan *p, int ran
     EXPECT(used.allocations == 1 && used.used == used.peak && used.peak <= used.limit);
     EXPECT(used.peak == me->total - m.later && me->total <= me->cap.bytes);
     stage_close(s);
+    plan_free(by_rates);
     q->kernels->close(request.device);
 }
 
@@ -100,8 +128,8 @@ static uint64_t overhead(void)
     return m.taken + m.later;
 }
 
-/* false: it fits no such cap. */
-static bool run_plan(const struct model *m, uint64_t taken, bool full)
+/* false: it fits no such cap. `measure`: all layers streamed, on one rank. */
+static bool run_plan(const struct model *m, uint64_t taken, bool full, bool measure)
 {
     struct plan_cap cap[RANKS_MAX];
     struct plan_request q = {.model = m,
@@ -118,6 +146,10 @@ static bool run_plan(const struct model *m, uint64_t taken, bool full)
                              .cap = cap};
     struct plan *p = NULL;
 
+    if (measure) {
+        q.ranks = 1;
+        q.stream = STREAM_ALWAYS;
+    }
     q.eval_len = q.len_max;
     q.stages = q.ranks;
     for (int r = 0; r < RANKS_MAX; r++)
@@ -128,7 +160,7 @@ static bool run_plan(const struct model *m, uint64_t taken, bool full)
         return false;
     }
     for (int r = 0; r < q.ranks; r++)
-        run_rank(&q, p, r, full);
+        run_rank(&q, p, r, full, measure);
     plan_free(p);
     return true;
 }
@@ -147,7 +179,7 @@ int main(void)
     }
     taken = overhead();
     for (int done = 0; done < PLANS;) {
-        if (run_plan(model[pick(0, MODELS - 1)], taken, done % FULL_EVERY == 0))
+        if (run_plan(model[pick(0, MODELS - 1)], taken, done % FULL_EVERY == 0, done < MEASURED))
             done++;
         else
             refused++;
