@@ -45,7 +45,7 @@ MpiDefault=pmix
 MpiParams=ports=$((cluster_port + 100))-$((cluster_port + 200))
 ReturnToService=2
 SlurmdTimeout=20
-KillWait=5
+KillWait=10
 CONF
     for i in 1 2; do
         echo "NodeName=n$i NodeHostname=$host NodeAddr=127.0.0.1 Port=$((cluster_port + i))" \
