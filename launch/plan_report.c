@@ -42,6 +42,19 @@ static void print_row(FILE *to, const char *rank, const char *layers, int width,
     fputc('\n', to);
 }
 
+/* How a wave is kept in the run's folder; where it should be and is not, why. */
+static void print_keeping(FILE *to, const struct plan *p, const struct plan_request *q, int r)
+{
+    const struct plan_rank *k = &p->rank[r];
+    char bytes[SIZE_TEXT];
+
+    if (k->keep)
+        fprintf(to, "rank %d keeps %s of hidden states after every %d layer%s of a wave\n", r,
+                size_format(k->keep_bytes, bytes), k->keep, k->keep == 1 ? "" : "s");
+    else if (q->keeps && p->stages > 1 && k->seconds * k->wave > PLAN_LOSS * (double)k->microbatches)
+        fprintf(to, "rank %d does not keep its waves: its pipeline has several stages\n", r);
+}
+
 static void print_streaming(FILE *to, const struct plan *p, const struct plan_request *q, bool timed)
 {
     char bytes[SIZE_TEXT], share[SIZE_TEXT];
@@ -63,9 +76,8 @@ static void print_streaming(FILE *to, const struct plan *p, const struct plan_re
             fprintf(to, "; predicted %.1f s, of which %.1f s waiting for layers", k->seconds,
                     k->stall);
         fputc('\n', to);
-        if (timed && k->keep)
-            fprintf(to, "rank %d keeps %s of hidden states after every %d layer%s of a wave\n", r,
-                    size_format(k->keep_bytes, bytes), k->keep, k->keep == 1 ? "" : "s");
+        if (timed)
+            print_keeping(to, p, q, r);
     }
     if (any && timed)
         fprintf(to, "reckoned with %.0f GFLOP/s and %s/s from the file on each rank\n",

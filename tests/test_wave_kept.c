@@ -274,7 +274,8 @@ static void test_long_wait(const char *want)
     w.np = 2;
     w.extra = "--set=stall_timeout=1";
     w.fault = "0/stage_layer:1+:slow";
-    expect_goes_on(want, scratch_path("long-wait"), &w, NULL);
+    expect_goes_on(want, scratch_path("long-wait"), &w,
+                   "rank 1 does not keep its waves: its pipeline has several stages");
 }
 
 /* --check counts what two of these files take. */
