@@ -34,7 +34,6 @@ struct device_options {
     int threads;     /* cpu: 0 = the cores this process may use */
     const char *isa; /* cpu: "auto" or the name of a variant */
     int local_rank;  /* cuda: which GPU of this host */
-    bool fp4;        /* cuda: as after use_fp4 */
 };
 
 /* Memory of a device, in bytes. */

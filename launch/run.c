@@ -160,8 +160,7 @@ static struct device_options device_options(const struct run *r)
         .arithmetic = r->choice->arithmetic,
         .threads = r->spec->threads ? r->spec->threads : default_threads(r->comm),
         .isa = r->spec->isa,
-        .local_rank = r->comm->local_rank,
-        .fp4 = r->fp4.on};
+        .local_rank = r->comm->local_rank};
 }
 
 /* The model's files stay in the page cache if it can hold the whole model beside what the ranks of

@@ -138,13 +138,6 @@ static enum status take_gpu(struct device *d, struct err *e)
     return OK;
 }
 
-static void use_fp4(struct device *d)
-{
-    CHECK(!d->fp4 && d->arithmetic == W4A4_VLLM);
-    d->fp4 = true;
-    strcat(d->isa, "-fp4");
-}
-
 static enum status open_cuda(const struct device_options *o, struct device **out, struct err *e)
 {
     struct device *d;
@@ -163,10 +156,15 @@ static enum status open_cuda(const struct device_options *o, struct device **out
         close_cuda(d);
         return st;
     }
-    if (o->fp4)
-        use_fp4(d);
     *out = d;
     return OK;
+}
+
+static void use_fp4(struct device *d)
+{
+    CHECK(!d->fp4 && d->arithmetic == W4A4_VLLM);
+    d->fp4 = true;
+    strcat(d->isa, "-fp4");
 }
 
 static const char *describe(const struct device *d)
