@@ -619,6 +619,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
+    auto lock = turn();
     if (!state().sticky)
         run_some();
     if (state().sticky)

@@ -9,7 +9,7 @@
 #include "tests/cuda/expect_ok.h"
 #include "twin.h"
 
-enum { SEEDS = 5, WINDOWS = 4, LEN = 9, IDS = WINDOWS * LEN + 1, ROOM_MAX = 3 };
+enum { SEEDS = 3, WINDOWS = 4, LEN = 9, IDS = WINDOWS * LEN + 1, ROOM_MAX = 3 };
 
 struct setup {
     struct model *model;
