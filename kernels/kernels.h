@@ -123,8 +123,11 @@ struct kernels {
                            size_t size, struct err *e);
     void (*use_fp4)(struct device *d);
 
-    /* NULL functions where the arena is host memory: what the device has; and a few bytes of it that
+    /* NULL functions where the arena is host memory: has libraries take now what operations of this
+     * shape will make them take (`w->tokens` does not matter), under a cap of the device's memory;
+     * what the device has; and a few bytes of it that
      * are there before the arena is, DEVICE_SPARE of them, for a transport's first message. */
+    enum status (*warm_up)(struct device *d, const struct work_shape *w, uint64_t cap, struct err *e);
     enum status (*memory)(struct device *d, struct device_memory *out, struct err *e);
     enum status (*spare)(struct device *d, void **out, struct err *e);
 

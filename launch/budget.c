@@ -52,16 +52,19 @@ static struct plan_cap cap_of(const struct device_memory *m)
 }
 
 enum status budget_ask(const struct kernels *k, const struct device_options *o,
-                       struct plan_cap *cap, struct err *e)
+                       const struct work_shape *w, struct plan_cap *cap, struct err *e)
 {
     struct device_memory m;
     struct device *d = NULL;
     enum status st;
 
     TRY(k->open(o, &d, e));
-    st = k->memory(d, &m, e);
+    st = k->warm_up(d, w, UINT64_MAX, e);
+    if (st == OK)
+        st = k->memory(d, &m, e);
     k->close(d);
-    *cap = cap_of(&m);
+    if (st == OK)
+        *cap = cap_of(&m);
     return st;
 }
 

@@ -43,7 +43,7 @@ MUST_USE enum status budget_caps(const struct budget *b, const struct spec_caps 
                                  struct plan_cap *cap, struct err *e);
 /* Without a run: what a rank without a cap may take of a GPU of this host. */
 MUST_USE enum status budget_ask(const struct kernels *k, const struct device_options *o,
-                                struct plan_cap *cap, struct err *e);
+                                const struct work_shape *w, struct plan_cap *cap, struct err *e);
 /* A line for each rank's GPU; nothing where there are none. */
 void budget_print(FILE *to, const struct budget *b);
 

@@ -436,6 +436,7 @@ static enum status restore(struct evaluation *v, struct run *r, struct err *e)
 static enum status prepare(struct evaluation *v, struct run *r, bool *agreed, struct err *e)
 {
     enter_phase(v, "plan");
+    TRY(run_warm_up(r, e));
     TRY(run_plan(r, e));
     if (run_connects(r)) {
         *agreed = false;

@@ -339,12 +339,34 @@ enum status run_device(struct run *r, struct err *e)
     return share_threads(r, e);
 }
 
+static struct work_shape work_shape(const struct run *r)
+{
+    struct work_shape w = plan_work_shape(&r->request);
+
+    w.vocab = r->vocab;
+    return w;
+}
+
 /* The failure of a device says which one: of several, or of several models. */
 static enum status on_device(const struct run *r, enum status st, struct err *e)
 {
     if (st == OK || r->kernels->arena_is_host)
         return st;
     return fail_in(e, "%s", r->kernels->describe(r->device));
+}
+
+enum status run_warm_up(struct run *r, struct err *e)
+{
+    const struct spec_caps *caps = &r->choice->caps;
+    int rank = r->comm->rank;
+    uint64_t cap = rank < caps->n_ranks && caps->rank[rank] > 0 ? caps->rank[rank] : UINT64_MAX;
+    struct work_shape w;
+
+    if (!r->kernels->warm_up)
+        return OK;
+    fill_request(r, r->comm->ranks);
+    w = work_shape(r);
+    return job_agree(r->comm, on_device(r, r->kernels->warm_up(r->device, &w, cap, e), e), e);
 }
 
 bool run_connects(const struct run *r)
@@ -382,6 +404,7 @@ enum status run_plan(struct run *r, struct err *e)
 static enum status cap_here(const struct run *r, int ranks, struct plan_cap *cap, struct err *e)
 {
     struct device_options o = device_options(r);
+    struct work_shape w = work_shape(r);
 
     *cap = (struct plan_cap){.bytes = memory_free(ranks), .overhead = r->kernels->overhead};
     if (r->kernels->arena_is_host || r->choice->caps.n_ranks >= ranks)
@@ -389,7 +412,7 @@ static enum status cap_here(const struct run *r, int ranks, struct plan_cap *cap
     if (!r->kernels->present())
         return fail(e, ERR_SPEC, "max_memory: without a GPU here each of the %d ranks needs a cap "
                                  "(or name a device: --roofline)", ranks);
-    return budget_ask(r->kernels, &o, cap, e);
+    return budget_ask(r->kernels, &o, &w, cap, e);
 }
 
 enum status run_plan_only(struct run *r, int ranks, struct err *e)
@@ -397,13 +420,14 @@ enum status run_plan_only(struct run *r, int ranks, struct err *e)
     struct plan_cap here;
 
     r->threads = r->spec->threads ? r->spec->threads : default_threads(r->comm);
+    fill_request(r, ranks);
     TRY(cap_here(r, ranks, &here, e));
     r->cap = calloc((size_t)ranks, sizeof *r->cap);
     if (!r->cap)
         return fail(e, ERR_FIT, "no memory for the caps of %d ranks", ranks);
     for (int i = 0; i < ranks; i++) /* as if all were on this host */
         r->cap[i] = job_cap(&r->choice->caps, i, ranks, here, r->kernels->arena_is_host);
-    fill_request(r, ranks);
+    r->request.cap = r->cap;
     return plan_make(&r->request, &r->plan, e);
 }
 

@@ -5,7 +5,7 @@
  * pipeline runs comes back only where it happened, and the caller must end the job.
  *
  * Memory: run_open allocates; run_close frees (accepts NULL).
- * Order:  run_open, run_device; where it goes on from a journal, resume_open (resume.h); run_plan,
+ * Order:  run_open, run_device; where it goes on from a journal, resume_open (resume.h); run_warm_up, run_plan,
  *         where run_connects run_connect and run_plan; run_load, run_score; run_close. Or run_open,
  *         run_plan_only, run_close. */
 #ifndef LAUNCH_RUN_H
@@ -74,6 +74,8 @@ MUST_USE enum status run_open(const struct spec *spec, int index, struct comm *c
 /* Opens the device, and chooses the transport of hidden states. */
 MUST_USE enum status run_device(struct run *r, struct err *e);
 /* Plans the windows that are selected, for the ranks of the job; again, where it was planned. */
+/* What the device's libraries will take is there before memory is measured. */
+MUST_USE enum status run_warm_up(struct run *r, struct err *e);
 MUST_USE enum status run_plan(struct run *r, struct err *e);
 /* Do the GPUs of this plan, or of one that run_rates may make, have to be connected? That takes memory,
  * so it is planned again then. */

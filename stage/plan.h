@@ -149,6 +149,8 @@ struct plan_least {
 MUST_USE enum status plan_smallest_caps(const struct plan_request *q, struct plan_least *least,
                                         struct err *e);
 
+/* What a rank with layers and the head asks of the operations, a window at a time. */
+struct work_shape plan_work_shape(const struct plan_request *q);
 /* FLOPs of one token in a window of `len` tokens; attention at the mean context. */
 double plan_layer_flops(const struct model *m, const struct layer *l, int len);
 

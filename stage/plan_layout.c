@@ -232,26 +232,30 @@ struct plan_shape plan_range_shape(const struct plan_sizes *s, int stage, int fi
     return best;
 }
 
-static struct work_shape work_shape(const struct plan_sizes *s, const struct plan_rank *r)
+static struct work_shape work_shape(const struct plan_request *q, int tokens, bool layers, bool head)
 {
-    const struct model *m = s->q->model;
+    const struct model *m = q->model;
     int q_dim = m->heads * m->head_dim, kv_dim = m->kv_heads * m->head_dim;
-    bool layers = r->first < r->last;
 
-    return (struct work_shape){.tokens = s->tokens,
-                               .len_max = s->q->len_max - 1,
+    return (struct work_shape){.tokens = tokens,
+                               .len_max = q->len_max - 1,
                                .hidden = m->hidden,
                                .ffn = layers ? m->ffn : 0,
                                .q_dim = layers ? q_dim : 0,
                                .kv_dim = layers ? kv_dim : 0,
                                .head_dim = layers ? m->head_dim : 0,
-                               .vocab = r->head ? m->vocab : 0,
+                               .vocab = head ? m->vocab : 0,
                                .k_max = layers ? max_int(max_int(m->hidden, q_dim), m->ffn)
                                                : m->hidden,
                                .n_max = layers ? max_int(max_int(m->hidden, q_dim), m->ffn) : 0,
-                               .dtype = s->q->dtype,
-                               .arithmetic = s->q->arithmetic,
-                               .threads = s->q->threads};
+                               .dtype = q->dtype,
+                               .arithmetic = q->arithmetic,
+                               .threads = q->threads};
+}
+
+struct work_shape plan_work_shape(const struct plan_request *q)
+{
+    return work_shape(q, q->len_max - 1, true, true);
 }
 
 /* Gives the next `bytes` of the arena to a buffer. */
@@ -389,7 +393,7 @@ struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, i
     map_weights(s, &r);
     map_activations(s, &r);
     map_scoring(s, &r);
-    w = work_shape(s, &r);
+    w = work_shape(q, s->tokens, first < last, r.head);
     r.map.scratch_bytes = q->kernels->scratch_bytes(&w);
     r.map.scratch = take(&r.map, r.map.scratch_bytes);
     r.scratch = shard_align(r.map.scratch_bytes);

@@ -7,6 +7,7 @@
  * dtype before the product with v. Key and value tiles are fetched while the ones before are used. */
 #include <math.h>
 
+#include "kernels/cuda/load.cuh"
 #include "kernels/cuda/numbers.cuh"
 
 enum {
@@ -308,4 +309,17 @@ cudaError_t launch_attention(void *out, const void *q, const void *k, const void
     if (t == DTYPE_F16)
         return launch_as<f16>(out, q, k, v, c, grid, s);
     return launch_as<bf16>(out, q, k, v, c, grid, s);
+}
+
+template <class T> static cudaError_t load_as()
+{
+    return load_kernels(flash_attention<32, T>, flash_attention<64, T>, flash_attention<96, T>,
+                        flash_attention<128, T>, flash_attention<256, T>);
+}
+
+cudaError_t load_attention(void)
+{
+    cudaError_t e = load_as<bf16>();
+
+    return e == cudaSuccess ? load_as<f16>() : e;
 }

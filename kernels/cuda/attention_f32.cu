@@ -3,6 +3,7 @@
  * threads, each of which holds every fourth dimension. */
 #include <math.h>
 
+#include "kernels/cuda/load.cuh"
 #include "kernels/cuda/numbers.cuh"
 
 enum { THREADS = 128, SPLIT = 4, QUERIES = THREADS / SPLIT, KEYS = 32 };
@@ -129,4 +130,9 @@ cudaError_t launch_attention_f32(float *out, const float *q, const float *k, con
     if (a->head_dim <= 128)
         return launch_padded<128>(out, q, k, v, c, grid, s);
     return launch_padded<256>(out, q, k, v, c, grid, s);
+}
+
+cudaError_t load_attention_f32(void)
+{
+    return load_kernels(attention_f32<64>, attention_f32<128>, attention_f32<256>);
 }

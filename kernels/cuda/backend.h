@@ -3,6 +3,7 @@
 #define KERNELS_CUDA_BACKEND_H
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/driver.h"
 #include "kernels/cuda/gemm.h"
 
 struct device {
@@ -12,7 +13,9 @@ struct device {
     int compute; /* major number of its capability */
     bool fp4;    /* linear layers multiply 4-bit operands as they are */
     char bus_id[32], description[320], isa[16];
-    uint64_t taken; /* memory: see struct device_memory */
+    struct driver_facts before; /* this process took anything */
+    uint64_t taken;             /* memory: see struct device_memory */
+    bool warm;                  /* products of every shape have run */
     cudaStream_t stream, copies[COPY_QUEUES];
     struct cublas_gemm *gemm;
     void *arena;
@@ -30,6 +33,11 @@ enum { LINEAR_SHAPES = 5 };
 void linear_shapes_cuda(const struct work_shape *w, int shape[LINEAR_SHAPES][2]);
 size_t linear_scratch_cuda(const struct work_shape *w);
 size_t head_scratch_cuda(const struct work_shape *w);
+
+/* Has cuBLAS load what it multiplies matrices of this shape with. scratch: as much as those two say,
+ * of zeros. */
+enum status warm_up_products(struct device *d, const struct work_shape *w, void *scratch,
+                             struct err *e);
 
 /* The operations of kernels.h: same names, same contracts. */
 enum status linear_cuda(struct device *d, void *y, const void *x, const struct weight *w, int T,

@@ -5,16 +5,16 @@
 #include <string.h>
 
 #include "kernels/cuda/backend.h"
-#include "kernels/cuda/driver.h"
 
 enum {
     COMPUTE_MAJOR_MIN = 8, /* mma on bf16, cp.async */
     TOKENS_WANTED = 8192,  /* dequantizing a matrix then takes 3 % of its product's time */
     /* What a context is at most taken for where nobody says what was free before it was made. */
     CONTEXT_ASSUMED = 512 << 20,
-    /* What is not there yet when memory is measured: kernels, which are loaded when they are first
-     * launched, and the rest of the 2 MiB that cudaMalloc rounds up to. */
-    LATER = 64 << 20
+    /* What is not there yet when memory is measured: the rest of the 2 MiB that cudaMalloc rounds up
+     * to, and as much again for events and the like. Kernels are there: see take_gpu and warm_up. */
+    LATER = 4 << 20,
+    LATER_COLD = 64 << 20 /* and where cuBLAS has not loaded its kernels */
 };
 
 static enum status status_of(cudaError_t code)
@@ -80,8 +80,9 @@ static enum status choose_gpu(int local_rank, int *index, struct err *e)
     return OK;
 }
 
-static enum status describe_gpu(struct device *d, const struct driver_facts *driver, struct err *e)
+static enum status describe_gpu(struct device *d, struct err *e)
 {
+    const struct driver_facts *driver = &d->before;
     struct cudaDeviceProp p;
 
     TRY(cuda_status(cudaGetDeviceProperties(&p, d->index), e, "properties of GPU %d", d->index));
@@ -115,27 +116,44 @@ static enum status open_stream(struct device *d, cudaStream_t *s, struct err *e)
                        "a stream on GPU %d", d->index);
 }
 
+/* What this process has made the GPU hold so far. */
+static enum status measure_taken(struct device *d, struct err *e)
+{
+    struct driver_facts now;
+    size_t available = 0, total = 0;
+
+    driver_ask(d->bus_id, &now);
+    TRY(cuda_status(cudaMemGetInfo(&available, &total), e, "memory of GPU %d", d->index));
+    d->taken = total - available < CONTEXT_ASSUMED ? total - available : CONTEXT_ASSUMED;
+    if (d->before.memory_known && now.memory_known)
+        d->taken = d->before.available > now.available ? d->before.available - now.available : 0;
+    return OK;
+}
+
+static enum status load_kernels(struct device *d, struct err *e)
+{
+    static cudaError_t (*const load[])(void) = {load_weights, load_rows, load_operands, load_head,
+                                                load_attention, load_attention_f32};
+
+    for (size_t i = 0; i < sizeof load / sizeof *load; i++)
+        TRY(cuda_status(load[i](), e, "loading kernels on GPU %d", d->index));
+    return OK;
+}
+
 /* Everything but the arena, between two looks at what the GPU has free. */
 static enum status take_gpu(struct device *d, struct err *e)
 {
-    struct driver_facts before, after;
-    size_t available = 0, total = 0;
-
     TRY(cuda_status(cudaDeviceGetPCIBusId(d->bus_id, sizeof d->bus_id, d->index), e,
                     "bus id of GPU %d", d->index));
-    driver_ask(d->bus_id, &before);
+    driver_ask(d->bus_id, &d->before);
     TRY(cuda_status(cudaSetDevice(d->index), e, "GPU %d", d->index));
-    TRY(describe_gpu(d, &before, e));
+    TRY(describe_gpu(d, e));
+    TRY(load_kernels(d, e));
     TRY(cublas_gemm_open(&d->gemm, e));
     TRY(open_stream(d, &d->stream, e));
     for (int q = 0; q < COPY_QUEUES; q++)
         TRY(open_stream(d, &d->copies[q], e));
-    driver_ask(d->bus_id, &after);
-    TRY(cuda_status(cudaMemGetInfo(&available, &total), e, "memory of GPU %d", d->index));
-    d->taken = total - available < CONTEXT_ASSUMED ? total - available : CONTEXT_ASSUMED;
-    if (before.memory_known && after.memory_known)
-        d->taken = before.available > after.available ? before.available - after.available : 0;
-    return OK;
+    return measure_taken(d, e);
 }
 
 static enum status open_cuda(const struct device_options *o, struct device **out, struct err *e)
@@ -188,8 +206,37 @@ static enum status memory(struct device *d, struct device_memory *out, struct er
     size_t available = 0, total = 0;
 
     TRY(cuda_status(cudaMemGetInfo(&available, &total), e, "memory of GPU %d", d->index));
-    *out = (struct device_memory){total, available, d->taken, LATER};
+    *out = (struct device_memory){total, available, d->taken, d->warm ? LATER : LATER_COLD};
     return OK;
+}
+
+/* Products of every shape run once, in memory that is given back: only so does cuBLAS load its
+ * kernels. Where there is not so much, the plan will refuse, and says more. */
+static enum status warm_up(struct device *d, const struct work_shape *w, uint64_t cap,
+                           struct err *e)
+{
+    size_t bytes = scratch_bytes(w);
+    void *scratch = NULL;
+    cudaError_t code;
+    enum status st;
+
+    if (bytes > cap || d->taken > cap - bytes)
+        return OK;
+    code = cudaMalloc(&scratch, bytes);
+    if (code == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        return OK;
+    }
+    st = cuda_status(code, e, "%zu bytes on GPU %d", bytes, d->index);
+    if (st == OK)
+        st = cuda_status(cudaMemsetAsync(scratch, 0, bytes, d->stream), e, "zeros of %zu", bytes);
+    if (st == OK)
+        st = warm_up_products(d, w, scratch, e);
+    if (st == OK)
+        st = cuda_status(cudaStreamSynchronize(d->stream), e, "first products on GPU %d", d->index);
+    cudaFree(scratch);
+    d->warm = st == OK;
+    return st == OK ? measure_taken(d, e) : st;
 }
 
 static enum status spare(struct device *d, void **out, struct err *e)
@@ -327,7 +374,7 @@ const struct kernels kernels_cuda = {
     .name = "cuda",
     .arena_is_host = false,
     .tokens_wanted = TOKENS_WANTED,
-    .overhead = CONTEXT_ASSUMED + LATER,
+    .overhead = CONTEXT_ASSUMED + LATER_COLD,
     .variants = variants,
     .present = present,
     .scratch_bytes = scratch_bytes,
@@ -338,6 +385,7 @@ const struct kernels kernels_cuda = {
     .try_fp4 = try_fp4_cuda,
     .use_fp4 = use_fp4,
     .threads = thread_count,
+    .warm_up = warm_up,
     .memory = memory,
     .spare = spare,
     .arena = arena,

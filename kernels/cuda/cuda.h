@@ -42,6 +42,15 @@ static inline size_t swizzled_bytes(size_t rows, size_t K)
     return tiles * ((K / NVFP4_GROUP + SCALE_GROUPS - 1) / SCALE_GROUPS) * SCALE_TILE;
 }
 
+/* ---- every .cu: its kernels on the GPU, before memory is measured (load.cuh) */
+
+cudaError_t load_weights(void);
+cudaError_t load_rows(void);
+cudaError_t load_operands(void);
+cudaError_t load_head(void);
+cudaError_t load_attention(void);
+cudaError_t load_attention_f32(void);
+
 /* ---- weights.cu */
 
 /* out[N*K] = q*s, exact. K a multiple of 16. */

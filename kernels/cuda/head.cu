@@ -2,6 +2,7 @@
  * of exponentials below it, and the target's logit. */
 #include <math.h>
 
+#include "kernels/cuda/load.cuh"
 #include "kernels/cuda/numbers.cuh"
 #include "kernels/cuda/reduce.cuh"
 
@@ -65,4 +66,9 @@ cudaError_t launch_softmax_nll(double *nll, const struct softmax_state *state, i
 {
     LAUNCH(softmax_nll, blocks_for((size_t)rows, THREADS), THREADS, 0, s, nll, state, rows);
     return cudaGetLastError();
+}
+
+cudaError_t load_head(void)
+{
+    return load_kernels(softmax_chunk, softmax_nll);
 }

@@ -313,3 +313,33 @@ enum status head_nll_cuda(struct device *d, double *nll, const void *x, const st
     }
     return OK;
 }
+
+/* Every product of 16 bits that matrices [N][K] may be multiplied by, over zeros in `scratch`; those of
+ * 4 bits were tried before. */
+static enum status try_products(struct device *d, int N, int K, char *scratch, struct err *e)
+{
+    struct scratch s = lay_out(scratch, OPERAND_BF16, pieces_of(d->dtype), (size_t)N, (size_t)K);
+    const struct gemm_operand x = {s.x, NULL}, w = {s.w, NULL};
+    enum operand own = d->dtype == DTYPE_F16 ? OPERAND_F16 : OPERAND_BF16;
+    const struct product products[] = {
+        {N, K, OPERAND_BF16, DTYPE_F32}, {N, K, own, DTYPE_F32}, {N, K, own, d->dtype}};
+
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++)
+        TRY(cublas_gemm_run(d->gemm, &products[i], 1, x, w, false, s.sums, s.workspace, d->stream, e));
+    return OK;
+}
+
+enum status warm_up_products(struct device *d, const struct work_shape *w, void *scratch,
+                             struct err *e)
+{
+    const int columns[] = {w->vocab < HEAD_COLUMNS ? 0 : HEAD_COLUMNS, w->vocab % HEAD_COLUMNS};
+    int shape[LINEAR_SHAPES][2];
+
+    linear_shapes_cuda(w, shape);
+    for (int i = 0; i < LINEAR_SHAPES; i++)
+        TRY(try_products(d, shape[i][0], shape[i][1], scratch, e));
+    for (int i = 0; i < 2; i++)
+        if (columns[i] > 0)
+            TRY(try_products(d, columns[i], w->hidden, scratch, e));
+    return OK;
+}

@@ -3,6 +3,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "kernels/cuda/load.cuh"
 #include "kernels/cuda/numbers.cuh"
 
 enum { THREADS = 256, E4M3_DROPPED = 20 /* f32 mantissa bits that e4m3 does not have */ };
@@ -286,4 +287,19 @@ cudaError_t launch_store_sums(void *y, enum dtype t, const float *acc, float g, 
     if (t == DTYPE_F16)
         return store_sums_as<f16>(y, acc, g, bias, rows, N, s);
     return store_sums_as<bf16>(y, acc, g, bias, rows, N, s);
+}
+
+template <class T> static cudaError_t load_operands_as()
+{
+    return load_kernels(split_rows<T, f16>, split_rows<T, bf16>, quantize_rows<T, f16>,
+                        quantize_rows<T, bf16>, quantize_codes<T>, store_sums<T>);
+}
+
+cudaError_t load_operands(void)
+{
+    cudaError_t e = load_operands_as<float>();
+
+    if (e == cudaSuccess)
+        e = load_operands_as<f16>();
+    return e == cudaSuccess ? load_operands_as<bf16>() : e;
 }

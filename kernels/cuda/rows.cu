@@ -1,6 +1,7 @@
 /* rows.cu - operations that take each row, or each value, for itself. */
 #include <math.h>
 
+#include "kernels/cuda/load.cuh"
 #include "kernels/cuda/numbers.cuh"
 #include "kernels/cuda/reduce.cuh"
 
@@ -193,4 +194,18 @@ cudaError_t launch_nonfinite(int32_t *flag, const void *x, enum dtype t, size_t 
     if (t == DTYPE_F16)
         return nonfinite_as<f16>(flag, x, n, s);
     return nonfinite_as<bf16>(flag, x, n, s);
+}
+
+template <class T> static cudaError_t load_rows_as()
+{
+    return load_kernels(rms_norm<T>, rope<T>, swiglu<T>, add<T>, nonfinite<T>);
+}
+
+cudaError_t load_rows(void)
+{
+    cudaError_t e = load_rows_as<float>();
+
+    if (e == cudaSuccess)
+        e = load_rows_as<f16>();
+    return e == cudaSuccess ? load_rows_as<bf16>() : e;
 }

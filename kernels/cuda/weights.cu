@@ -1,4 +1,5 @@
 /* weights.cu - matrices on their way to a product, and rows of the embedding table. */
+#include "kernels/cuda/load.cuh"
 #include "kernels/cuda/numbers.cuh"
 
 enum { THREADS = 256, CODES = 8 /* of a thread: one word in, 16 bytes out */ };
@@ -216,4 +217,21 @@ cudaError_t launch_embed(void *y, enum dtype t, const struct weight *table, bool
     if (t == DTYPE_F16)
         return launch_embed_as<f16>(y, table, hf, ids, T, s);
     return launch_embed_as<bf16>(y, table, hf, ids, T, s);
+}
+
+template <class T> static cudaError_t load_weights_as()
+{
+    return load_kernels(weight_piece<T>, embed_nvfp4<T>, embed_plain<T, float>, embed_plain<T, f16>,
+                        embed_plain<T, bf16>);
+}
+
+cudaError_t load_weights(void)
+{
+    cudaError_t e = load_kernels(dequantize<f16>, dequantize<bf16>, dequantize_hf, swizzle);
+
+    if (e == cudaSuccess)
+        e = load_weights_as<float>();
+    if (e == cudaSuccess)
+        e = load_weights_as<f16>();
+    return e == cudaSuccess ? load_weights_as<bf16>() : e;
 }

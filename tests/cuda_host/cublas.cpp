@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include <algorithm>
+#include <array>
+#include <set>
 #include <vector>
 
 #include "kernels/cpu/convert.h"
@@ -19,7 +21,15 @@
 
 namespace {
 
-enum { INVALID_VALUE = 7, NOT_SUPPORTED = 15, COLUMNS = 32, WORKSPACE = 1 << 20, GROUP = 16 };
+enum {
+    ALLOC_FAILED = 3,
+    INVALID_VALUE = 7,
+    NOT_SUPPORTED = 15,
+    COLUMNS = 32,
+    GROUP = 16,
+    WORKSPACE = 1 << 20,
+    ALGORITHM_BYTES = 256 << 10 /* that the kernels of one take when it is first used */
+};
 
 struct description {
     int compute, scale_type, transposed_a;
@@ -298,6 +308,17 @@ bool lies_on_device(const void *p, const layout &l)
     return (uintptr_t)p % 16 == 0 && runtime::is_device(p, values * bits_of(l.type) / 8);
 }
 
+/* As a library whose kernels the driver loads when they are first launched. */
+bool load_algorithm(const cublas_algorithm &a)
+{
+    static std::set<std::array<uint64_t, 8>> loaded;
+    std::array<uint64_t, 8> key;
+
+    static_assert(sizeof key == sizeof a, "an algorithm is its own key");
+    memcpy(&key, &a, sizeof key);
+    return loaded.count(key) > 0 || (runtime::take_memory(ALGORITHM_BYTES) && loaded.insert(key).second);
+}
+
 bool scales_lie_on_device(const call &c)
 {
     return ((uintptr_t)c.a_scale | (uintptr_t)c.b_scale) % 16 == 0 &&
@@ -321,6 +342,8 @@ int multiply_later(void *, void *desc, const void *alpha, const void *A, void *a
         !runtime::is_device(workspace, workspace_bytes) || !lies_on_device(A, c.a) ||
         !lies_on_device(B, c.b) || !lies_on_device(D, c.d) || (fp4 && !scales_lie_on_device(c)))
         return INVALID_VALUE;
+    if (!load_algorithm(fits))
+        return ALLOC_FAILED;
     runtime::enqueue(stream, [=]() {
         fp4 ? multiply_fp4(c, wrong) : multiply(c);
         return true;

@@ -43,6 +43,10 @@ struct cudaDeviceProp {
     int ECCEnabled;
 };
 
+struct cudaFuncAttributes {
+    int maxThreadsPerBlock;
+};
+
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device);
@@ -69,6 +73,7 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
 cudaError_t cudaEventSynchronize(cudaEvent_t e);
 cudaError_t cudaEventQuery(cudaEvent_t e);
 
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *facts, const void *kernel);
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attribute, int value);
 cudaError_t cudaGetLastError(void);
 const char *cudaGetErrorName(cudaError_t e);

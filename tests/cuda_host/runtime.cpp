@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <vector>
 
 #include "poison.h"
@@ -47,7 +48,8 @@ enum {
     RESHUFFLE = 16,
     SOME_MAX = 8,
     OUTSIDE_NAP_US = 50,
-    CONTEXT_BYTES = 3 << 20
+    CONTEXT_BYTES = 3 << 20,
+    KERNEL_BYTES = 32 << 10 /* that one takes when it is loaded */
 };
 
 struct allocation {
@@ -74,6 +76,7 @@ struct runtime_state {
     std::vector<cudaStream_t> priority; /* the streams, first to run first; empty: to be drawn */
     cuda_host_stream null_stream;
     std::map<uintptr_t, allocation> device, pinned, symbols;
+    std::set<const void *> loaded;               /* kernels */
     std::map<const void *, size_t> shared_limit; /* of kernels that asked for more */
     struct twin_usage memory = {0, 0, number_from("CUDA_HOST_MEMORY", (size_t)4 << 30), 0};
     uint64_t seed = number_from("CUDA_HOST_SEED", 1);
@@ -211,6 +214,13 @@ void unmap_memory(void *p, const allocation &a)
     munmap((char *)p - PAGE, a.mapped + 2 * PAGE);
 }
 
+/* As a driver does that loads a kernel when it is first asked for. */
+bool load_kernel(const void *kernel)
+{
+    return state().loaded.count(kernel) > 0 ||
+           (runtime::take_memory(KERNEL_BYTES) && state().loaded.insert(kernel).second);
+}
+
 bool launch_allowed(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes)
 {
     auto raised = state().shared_limit.find(kernel);
@@ -296,6 +306,10 @@ void runtime::launch_body(const void *kernel, const char *name, dim3 grid, dim3 
         return;
     if (!launch_allowed(kernel, grid, block, shared_bytes)) {
         r.last = cudaErrorInvalidConfiguration;
+        return;
+    }
+    if (!load_kernel(kernel)) {
+        r.last = cudaErrorMemoryAllocation;
         return;
     }
     if (--r.launches_to_hang == 0)
@@ -628,6 +642,13 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
 }
 
 /* ------------------------------------------------------------------------------------- kernels */
+
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *facts, const void *kernel)
+{
+    auto lock = turn();
+    *facts = {emulator::THREADS_MAX};
+    return answer(load_kernel(kernel) ? cudaSuccess : cudaErrorMemoryAllocation);
+}
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int value)
 {
