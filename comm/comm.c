@@ -18,6 +18,14 @@ void comm_note(struct comm *c, const char *doing, int64_t step)
     atomic_store_explicit(&c->step, step, memory_order_relaxed);
 }
 
+void comm_name_device(struct comm *c, const char *name)
+{
+    if (atomic_load(&c->device)) /* the lifeline may be reading it */
+        return;
+    snprintf(c->device_name, sizeof c->device_name, "%s", name);
+    atomic_store(&c->device, c->device_name);
+}
+
 const char *comm_channel_name(enum comm_channel ch)
 {
     switch (ch) {

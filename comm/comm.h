@@ -21,7 +21,7 @@
 
 enum comm_channel { COMM_HIDDEN, COMM_CONTROL, COMM_NLL, COMM_CHANNELS };
 
-enum { COMM_TICKETS = 64 };
+enum { COMM_TICKETS = 64, COMM_DEVICE = 96 };
 
 struct comm;
 struct comm_ticket { /* a started send or receive; zero-initialised = none */
@@ -63,6 +63,8 @@ struct comm { /* first member of every transport's state */
     struct lifeline *lifeline; /* NULL = none; close and abort end it (comm/lifeline.h) */
     _Atomic(const char *) doing; /* what comm_note said last */
     _Atomic int64_t step;
+    char device_name[COMM_DEVICE];
+    _Atomic(const char *) device; /* NULL = not known, or the host; else device_name, for good */
 };
 
 /* One process, no MPI: sends meet receives of the same rank. */
@@ -73,6 +75,9 @@ MUST_USE enum status comm_open_mpi(int *argc, char ***argv, struct comm **out, s
 /* What this rank does now, for the message about its loss: reads after "while", as in "loading"
  * or, with a step above 0, "computing microbatch" 4. `doing` lives as long as the comm. */
 void comm_note(struct comm *c, const char *doing, int64_t step);
+/* What this rank computes on, for the same message: "GPU 0 NVIDIA H200, 0000:1b:00.0". The first name
+ * stays. */
+void comm_name_device(struct comm *c, const char *name);
 /* "hidden states", for messages. */
 const char *comm_channel_name(enum comm_channel ch);
 /* Orderly end; accepts NULL. */

@@ -30,11 +30,27 @@ struct packet lifeline_packet(const struct lifeline *l, enum packet_kind kind)
 {
     struct comm *c = l->q.comm;
     struct packet p = {.kind = kind, .rank = c->rank};
-    const char *doing = atomic_load(&c->doing);
+    const char *doing = atomic_load(&c->doing), *device = atomic_load(&c->device);
 
     p.step = atomic_load(&c->step);
     snprintf(p.doing, sizeof p.doing, "%s", doing ? doing : "starting");
+    snprintf(p.device, sizeof p.device, "%s", device ? device : "");
     return p;
+}
+
+static void clean_text(char *text, size_t size)
+{
+    text[size - 1] = '\0';
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ')
+            *c = '?';
+}
+
+void lifeline_clean(struct packet *p)
+{
+    clean_text(p->doing, sizeof p->doing);
+    clean_text(p->device, sizeof p->device);
+    clean_text(p->text, sizeof p->text);
 }
 
 /* The lock is held. A peer whose buffers are full hears nothing: its own silence will end it. */
@@ -142,19 +158,20 @@ static void lose(struct lifeline *l, const struct peer *peer, struct cause cause
     }
     if (peer->step > 0)
         snprintf(step, sizeof step, " %lld", (long long)peer->step);
-    report_end(l, end, "rank %d of %d (%s): lost: %s, while %s%s", rank, c->ranks, peer->host,
-               cause.text, peer->doing, step);
+    report_end(l, end, "rank %d of %d (%s%s%s): lost: %s, while %s%s", rank, c->ranks, peer->host,
+               *peer->device ? ", " : "", peer->device, cause.text, peer->doing, step);
 }
 
 static void take_packet(struct lifeline *l, struct peer *peer)
 {
     struct packet *p = &peer->in;
 
-    p->doing[sizeof p->doing - 1] = p->text[sizeof p->text - 1] = '\0';
+    lifeline_clean(p);
     peer->heard = clock_seconds();
     switch (p->kind) {
     case PACKET_BEAT:
         memcpy(peer->doing, p->doing, sizeof peer->doing);
+        memcpy(peer->device, p->device, sizeof peer->device);
         peer->step = p->step;
         break;
     case PACKET_BYE:
@@ -259,7 +276,7 @@ static void await_goodbyes(struct lifeline *l)
 static void *watch(void *arg)
 {
     struct lifeline *l = arg;
-    const char *told = NULL, *doing;
+    const char *told = NULL, *told_device = NULL, *doing, *device;
     double due = clock_seconds(), look = due;
 
     prctl(PR_SET_NAME, "lifeline");
@@ -268,9 +285,11 @@ static void *watch(void *arg)
         if (clock_seconds() - look > stopped_s)
             forgive_silence(l);
         doing = atomic_load(&l->q.comm->doing);
-        if (clock_seconds() >= due || doing != told) {
+        device = atomic_load(&l->q.comm->device);
+        if (clock_seconds() >= due || doing != told || device != told_device) {
             beat(l);
             told = doing;
+            told_device = device;
             due = clock_seconds() + beat_s;
         }
         check_silence(l);

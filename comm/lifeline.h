@@ -1,7 +1,7 @@
 /* lifeline.h - who is still there: one TCP connection from every rank to rank 0, beside MPI, which
  * never tells that a peer is gone.
  *
- * Every rank says once a second what it does. A closed connection is a process that is gone;
+ * Every rank says once a second what it does, and on which device. A closed connection is a process that is gone;
  * silence beyond a limit is one that is stopped or cannot be reached. Rank 0 notices the others,
  * and they notice rank 0. Whoever notices tells everybody it can reach, and `on_end` is called once
  * on each.
@@ -22,7 +22,8 @@ struct lifeline_end {
     enum status code; /* of the job */
     bool speak;       /* this rank prints the message and ends the job; others wait for that */
     bool cut_off;     /* the lost rank's host cannot be reached */
-    char message[1024]; /* "rank 1 of 3 (host): lost: its process is gone, while loading" */
+    char message[1024]; /* "rank 1 of 3 (host, GPU 1 NVIDIA H200, 0000:1b:00.0): lost: its process is
+                           gone, while loading" */
 };
 
 struct lifeline_request {

@@ -85,7 +85,7 @@ static bool receive_packet(int fd, struct packet *p, double limit_s)
             return false;
         n += got > 0 ? (size_t)got : 0;
     }
-    p->doing[sizeof p->doing - 1] = p->text[sizeof p->text - 1] = '\0';
+    lifeline_clean(p);
     return n == sizeof *p;
 }
 

@@ -23,6 +23,7 @@ struct packet {
     int32_t rank, code, unused;
     int64_t step;
     char doing[64];
+    char device[COMM_DEVICE]; /* of a beat: what the sender computes on; "" = its host, or not known */
     char text[1024];
 };
 
@@ -31,7 +32,7 @@ struct peer {
     bool left;    /* said goodbye */
     bool clogged; /* a packet went out in part: nothing more can be sent */
     double heard; /* when, monotonic seconds */
-    char host[64], doing[64];
+    char host[64], doing[64], device[COMM_DEVICE];
     int64_t step;
     struct packet in; /* what has come of the next packet */
     size_t n_in;
@@ -53,6 +54,8 @@ struct lifeline {
 };
 
 struct packet lifeline_packet(const struct lifeline *l, enum packet_kind kind);
+/* Whatever came: its texts end, and are of one line. */
+void lifeline_clean(struct packet *p);
 /* Fills peer[].fd and host, and the warning. */
 enum status lifeline_connect(struct lifeline *l, struct err *e);
 

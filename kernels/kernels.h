@@ -108,6 +108,8 @@ struct kernels {
     void (*close)(struct device *d); /* accepts NULL */
     /* "avx512, 2 threads" or "NVIDIA H200, 0000:1b:00.0": for the report. Owned by d. */
     const char *(*describe)(const struct device *d);
+    /* "GPU 0 NVIDIA H200, 0000:1b:00.0": for messages of others. NULL: its host says enough. */
+    const char *(*label)(const struct device *d);
     const char *(*isa)(const struct device *d); /* "avx512"; cuda: "sm_90" */
     /* Name of the order in which sums run: devices with the same one give the same numbers. NULL:
      * as many as there are isa. */

@@ -334,6 +334,8 @@ enum status run_device(struct run *r, struct err *e)
 {
     TRY(job_agree(r->comm, open_device(r, e), e));
     TRY(agree_isa(r, e));
+    if (r->kernels->label)
+        comm_name_device(r->comm, r->kernels->label(r->device));
     TRY(agree_fp4(r, e));
     TRY(transport_choose(&r->transport, r->spec->transport, r->comm, r->kernels, r->device, e));
     return share_threads(r, e);
@@ -357,16 +359,13 @@ static enum status on_device(const struct run *r, enum status st, struct err *e)
 
 enum status run_warm_up(struct run *r, struct err *e)
 {
-    const struct spec_caps *caps = &r->choice->caps;
-    int rank = r->comm->rank;
-    uint64_t cap = rank < caps->n_ranks && caps->rank[rank] > 0 ? caps->rank[rank] : UINT64_MAX;
     struct work_shape w;
 
     if (!r->kernels->warm_up)
         return OK;
     fill_request(r, r->comm->ranks);
     w = work_shape(r);
-    return job_agree(r->comm, on_device(r, r->kernels->warm_up(r->device, &w, cap, e), e), e);
+    return job_agree(r->comm, on_device(r, r->kernels->warm_up(r->device, &w, own_cap(r), e), e), e);
 }
 
 bool run_connects(const struct run *r)

@@ -12,7 +12,7 @@ struct device {
     int index; /* among the visible GPUs */
     int compute; /* major number of its capability */
     bool fp4;    /* linear layers multiply 4-bit operands as they are */
-    char bus_id[32], description[320], isa[16];
+    char bus_id[32], label[96], description[320], isa[16];
     struct driver_facts before; /* this process took anything */
     uint64_t taken;             /* memory: see struct device_memory */
     bool warm;                  /* products of every shape have run */

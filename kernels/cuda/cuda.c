@@ -88,6 +88,7 @@ static enum status describe_gpu(struct device *d, struct err *e)
     TRY(cuda_status(cudaGetDeviceProperties(&p, d->index), e, "properties of GPU %d", d->index));
     snprintf(d->description, sizeof d->description, "%.200s, %s, driver %.40s, ECC %s", p.name, d->bus_id,
              *driver->version ? driver->version : "unknown", p.ECCEnabled ? "on" : "off");
+    snprintf(d->label, sizeof d->label, "GPU %d %.50s, %.20s", d->index, p.name, d->bus_id);
     snprintf(d->isa, sizeof d->isa, "sm_%d%d", p.major, p.minor);
     d->compute = p.major;
     if (p.major < COMPUTE_MAJOR_MIN)
@@ -188,6 +189,11 @@ static void use_fp4(struct device *d)
 static const char *describe(const struct device *d)
 {
     return d->description;
+}
+
+static const char *label(const struct device *d)
+{
+    return d->label;
 }
 
 static const char *isa_name(const struct device *d)
@@ -381,6 +387,7 @@ const struct kernels kernels_cuda = {
     .open = open_cuda,
     .close = close_cuda,
     .describe = describe,
+    .label = label,
     .isa = isa_name,
     .try_fp4 = try_fp4_cuda,
     .use_fp4 = use_fp4,

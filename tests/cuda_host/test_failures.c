@@ -34,7 +34,7 @@ static const struct fault faults[] = {
       "only ", "of 181.2 MiB are free"}},
     {"CUDA_HOST_MEMORY", "2000000", 1, 2, 2, false, "auto", CAPS, 71,
      {"rank 0 of 2 (", "cuda: GPU 0: cudaErrorMemoryAllocation"}},
-    {"CUDA_HOST_FAIL_MALLOC", "1", 1, 2, 2, false, "nccl", CAPS, 71,
+    {"CUDA_HOST_FAIL_MALLOC", "2", 1, 2, 2, false, "nccl", CAPS, 71,
      {"rank 1 of 2 (", "cuda: an arena of ", " on GPU 1: cudaErrorMemoryAllocation"}},
     /* two ranks on one GPU */
     {NULL, NULL, -1, 2, 1, false, "auto", "{\"0\": \"200MiB\"}", 78,
@@ -54,11 +54,14 @@ static const struct fault faults[] = {
      {"rank ", "rank 1 ", " within 10 s"}},
     /* another rank is gone: by nccl and by mpi, the one that receives and the one that sends */
     {"CUDA_HOST_DIE_LAUNCH", "150", 1, 2, 2, false, "nccl", CAPS, 75,
-     {"rank 1 of 2 (", "): lost: its process is gone, while computing microbatch "}},
+     {"rank 1 of 2 (", ", GPU 1 CUDA on CPU, 0000:01:00.0): lost: its process is gone, while computing "
+      "microbatch "}},
     {"CUDA_HOST_DIE_LAUNCH", "150", 1, 3, 3, false, "nccl", CAPS, 75,
-     {"rank 1 of 3 (", "): lost: its process is gone, while computing microbatch "}},
+     {"rank 1 of 3 (", ", GPU 1 CUDA on CPU, 0000:01:00.0): lost: its process is gone, while computing "
+      "microbatch "}},
     {"CUDA_HOST_DIE_LAUNCH", "150", 2, 3, 3, false, "mpi", CAPS, 75,
-     {"rank 2 of 3 (", "): lost: its process is gone, while computing microbatch "}},
+     {"rank 2 of 3 (", ", GPU 2 CUDA on CPU, 0000:02:00.0): lost: its process is gone, while computing "
+      "microbatch "}},
     /* NCCL: an error, no answer, and an abort that hangs */
     {"CUDA_HOST_NCCL_FAIL", "1", 1, 2, 2, false, "nccl", CAPS, 75,
      {"rank 1 of 2 (", GPU_1 "receive from rank 0: NCCL says: unhandled system"}},
