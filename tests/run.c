@@ -219,6 +219,43 @@ void run_print(const struct run *r)
            r->out, r->err);
 }
 
+/* The rank that its launcher gave a process, or -1. */
+static int rank_of(int pid)
+{
+    static const char name[] = "OMPI_COMM_WORLD_RANK=";
+    char path[64], text[65536];
+    FILE *f;
+    size_t n;
+
+    snprintf(path, sizeof path, "/proc/%d/environ", pid);
+    f = fopen(path, "r");
+    if (!f)
+        return -1;
+    n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    for (char *at = text; at < text + n; at += strlen(at) + 1)
+        if (strncmp(at, name, strlen(name)) == 0)
+            return atoi(at + strlen(name));
+    return -1;
+}
+
+pid_t run_rank(const struct run *r, int rank)
+{
+    char path[64];
+    int pid, found = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)r->pid, (int)r->pid);
+    f = fopen(path, "r");
+    while (f && found == 0 && fscanf(f, "%d", &pid) == 1)
+        if (rank_of(pid) == rank)
+            found = pid;
+    if (f)
+        fclose(f);
+    return found;
+}
+
 void run_close(struct run *r)
 {
     if (!r)

@@ -53,6 +53,8 @@ struct run *run_start(struct args *a);
 void run_wait(struct run *r, double limit_s);
 /* Waits until its stderr holds `text`; false when it ended or limit_s passed before. */
 bool run_said(struct run *r, const char *text, double limit_s);
+/* The process of a rank that mpirun has started; 0: it is not there. */
+pid_t run_rank(const struct run *r, int rank);
 void run_close(struct run *r);
 
 /* Prints the command line and both outputs: what a failing test shows. */

@@ -35,46 +35,15 @@ static void nap(void)
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 }
 
-/* The rank that its launcher gave a process, or -1. */
-static int rank_of(int pid)
-{
-    static const char name[] = "OMPI_COMM_WORLD_RANK=";
-    char path[64], text[65536];
-    FILE *f;
-    size_t n;
-
-    snprintf(path, sizeof path, "/proc/%d/environ", pid);
-    f = fopen(path, "r");
-    if (!f)
-        return -1;
-    n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = '\0';
-    for (char *at = text; at < text + n; at += strlen(at) + 1)
-        if (strncmp(at, name, strlen(name)) == 0)
-            return atoi(at + strlen(name));
-    return -1;
-}
-
-/* The children of mpirun that are ranks; how many there are. */
+/* How many ranks there are. */
 static int find_ranks(struct job *j)
 {
-    char path[64];
-    int pid, found = 0;
-    FILE *f;
+    int found = 0;
 
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)j->run->pid, (int)j->run->pid);
-    f = fopen(path, "r");
-    while (f && fscanf(f, "%d", &pid) == 1) {
-        int rank = rank_of(pid);
-
-        if (rank < 0 || rank >= RANKS)
-            continue;
-        j->rank[rank] = pid;
-        found++;
+    for (int rank = 0; rank < RANKS; rank++) {
+        j->rank[rank] = run_rank(j->run, rank);
+        found += j->rank[rank] > 0;
     }
-    if (f)
-        fclose(f);
     return found;
 }
 

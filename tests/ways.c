@@ -147,7 +147,8 @@ double way_fault_age(void)
 
 int way_lines(const struct run *r)
 {
-    static const char *const other[] = {"warning: ", "llama-nvfp4: "};
+    static const char *const other[] = {"warning: ", "llama-nvfp4: ",
+                                        "hidden states go by mpi, not nccl: "};
     int n = 0;
 
     for (const char *at = r->err; (at = strstr(at, "nvfp4_ppl: ")); at++) {

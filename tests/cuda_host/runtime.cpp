@@ -21,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "poison.h"
@@ -48,7 +49,7 @@ enum {
     RESHUFFLE = 16,
     SOME_MAX = 8,
     OUTSIDE_NAP_US = 50,
-    CONTEXT_BYTES = 3 << 20,
+    CONTEXT_BYTES = 3 << 20, /* unless CUDA_HOST_CONTEXT says how many */
     KERNEL_BYTES = 32 << 10 /* that one takes when it is loaded */
 };
 
@@ -352,6 +353,23 @@ void twin_fail_launch(int n, int code)
 
 /* ------------------------------------------------------------------------------------ device */
 
+/* The device that an entry of CUDA_VISIBLE_DEVICES names: by its number, or by the first characters of
+ * its UUID; -1: none. */
+static int device_named(const std::string &entry, int count)
+{
+    char *end, uuid[64];
+    long number = strtol(entry.c_str(), &end, 10);
+
+    if (!entry.empty() && !*end)
+        return number >= 0 && number < count ? (int)number : -1;
+    for (int i = 0; i < count && entry.compare(0, 4, "GPU-") == 0; i++) {
+        snprintf(uuid, sizeof uuid, "GPU-%08x-0000-0000-0000-000000000000", 0xa0 + i);
+        if (strncmp(uuid, entry.c_str(), entry.size()) == 0)
+            return i;
+    }
+    return -1;
+}
+
 /* Numbers of the devices that this process may see. */
 static std::vector<int> visible_devices()
 {
@@ -361,12 +379,14 @@ static std::vector<int> visible_devices()
 
     for (int i = 0; !list && i < count; i++)
         visible.push_back(i);
-    for (char *end; list && *list; list = *end == ',' ? end + 1 : end) {
-        long i = strtol(list, &end, 10);
+    while (list && *list) {
+        size_t n = strcspn(list, ",");
+        int device = device_named(std::string(list, n), count);
 
-        if (end == list || i < 0 || i >= count)
+        if (device < 0)
             break; /* as CUDA does: the list ends there */
-        visible.push_back((int)i);
+        visible.push_back(device);
+        list += n + (list[n] == ',');
     }
     return visible;
 }
@@ -384,7 +404,7 @@ cudaError_t cudaSetDevice(int device)
 
     if (device < 0 || device >= (int)visible_devices().size())
         return answer(cudaErrorInvalidDevice);
-    if (!state().context && !runtime::take_memory(CONTEXT_BYTES))
+    if (!state().context && !runtime::take_memory(number_from("CUDA_HOST_CONTEXT", CONTEXT_BYTES)))
         return answer(cudaErrorMemoryAllocation);
     state().context = true;
     current_device = device;
