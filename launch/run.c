@@ -54,6 +54,14 @@ static enum status open_files(struct run *r, const char *data_dir, struct err *e
     return r->comm->rank == 0 ? read_corpus(r, data_dir, e) : OK;
 }
 
+/* The number must not depend on which rank computes what: "auto" is the same on all. */
+static enum status choose_backend(struct run *r, struct err *e)
+{
+    TRY(job_agree(r->comm, backend_choose(r->spec->backend, &r->kernels, e), e));
+    return job_same(r->comm, "backend", r->kernels->name,
+                    "give each rank a GPU that works, or all of them --backend cpu", e);
+}
+
 /* Copies of a model on several hosts must be the same model. */
 static enum status same_model(struct run *r, struct err *e)
 {
@@ -77,7 +85,7 @@ enum status run_open(const struct spec *spec, int index, struct comm *comm, cons
     r->choice = &spec->model[index];
     r->comm = comm;
     r->started = clock_seconds();
-    st = backend_choose(spec->backend, &r->kernels, e);
+    st = choose_backend(r, e);
     if (st == OK)
         st = job_agree(comm, open_files(r, data_dir, e), e);
     if (st == OK)
