@@ -94,22 +94,43 @@ static bool report_agrees(const struct reference *f, const cJSON *result, const 
     return good;
 }
 
-/* Of another backend and a few windows: 4-bit codes that flip count for more there. */
-static struct claim for_extent(const struct claim *c, const struct extent *x)
+/* Where an activation lies so near the middle between two codes that float32 sums in another order take
+ * the other one, and the next layers carry that on. Seen with the inputs of every matrix side by side,
+ * the CPU backend's and the emulated GPU's, the first that are coded differently:
+ *   demo       token 29, layer 2, attention's output: -1.3815846 and -1.3815764, 4e-6 from the middle
+ *   wiki       token 18, layer 3, input of q, k and v: -0.35714295 and -0.35714281, 3e-7 from it
+ *   wiki-long  token 372, layer 1, input of down: a scale 1e-8 from the middle between 120 and 128;
+ *              the CPU is 3.1e-5 away in this window
+ * The CPU backend's own means over whole texts are 2.2e-5, 1.1e-5 and 2.0e-5 away. */
+static const struct flip {
+    const char *name, *variant;
+    double mean;
+} flips[] = {{"llama-nvfp4.demo", "hf_f32_w4a4", 3e-4},
+             {"llama-nvfp4.wiki", "hf_f32_w4a4", 3e-5},
+             {"llama-nvfp4.wiki-long", "hf_f32_w4a4", 3e-5}};
+
+/* By another backend. 4-bit codes that flip count for more in a few windows, and a GPU may sum in an
+ * order that nobody has tried: there its whole texts have the bounds of the CPU's. */
+static struct claim for_extent(const struct claim *c, const struct reference *f)
 {
+    bool float32 = strcmp(c->dtype, "float32") == 0;
+    bool flipping = float32 && strstr(c->arithmetic, "w4a4");
     struct claim out = *c;
 
-    if (!x->backend)
+    if (!f->extent.backend || (flipping && f->extent.windows == 0))
         return out;
-    out.token = out.correlation = 0;
-    out.mean = strcmp(c->dtype, "float32") != 0 || strstr(c->arithmetic, "w4a4") ? 3e-3 : 1e-5;
+    out.correlation = 0;
+    out.mean = float32 ? 1e-5 : 3e-3;
+    for (size_t i = 0; flipping && i < sizeof flips / sizeof *flips; i++)
+        if (strcmp(flips[i].name, f->name) == 0 && strcmp(flips[i].variant, c->variant) == 0)
+            out.mean = flips[i].mean;
     return out;
 }
 
 static bool values_agree(const struct reference *f, const struct claim *whole,
                          const struct array *nll)
 {
-    const struct claim claim = for_extent(whole, &f->extent), *c = &claim;
+    const struct claim claim = for_extent(whole, f), *c = &claim;
     struct array *want = open_values(f, c->variant);
     double mean = fabs(array_mean(nll) / array_mean(want) - 1);
     double token = array_distance(nll, want);
