@@ -58,9 +58,11 @@ static bool said(const struct run *r, const char *text)
     return found;
 }
 
-/* Measured, planned and cap of each rank, and the words about them. */
+/* Measured, planned and cap of each rank, and the words about them. Ranks that share a GPU cannot tell
+ * who holds what, and plan for the worse. */
 static void check_memory(const struct measurement *m, double cap)
 {
+    bool shared = strstr(m->run->err, "shared with another rank");
     const cJSON *rank;
 
     EXPECT(said(m->run, "for CUDA and the transport") && said(m->run, "free before the arena"));
@@ -70,7 +72,7 @@ static void check_memory(const struct measurement *m, double cap)
         printf("  planned %.0f, measured %.0f: %.4f\n", planned, peak, planned / peak);
         EXPECT(peak <= planned && planned <= json_number(rank, "cap_bytes"));
         EXPECT(cap == 0 || json_number(rank, "cap_bytes") == cap);
-        EXPECT(planned <= 1.02 * peak);
+        EXPECT(shared || planned <= 1.02 * peak);
     }
 }
 
