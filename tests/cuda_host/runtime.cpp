@@ -202,6 +202,7 @@ void *map_memory(size_t bytes, allocation *a)
 
     if (p == MAP_FAILED)
         return NULL;
+    madvise(p, whole + 2 * PAGE, MADV_HUGEPAGE); /* it is protected and opened again all the time */
     *a = {bytes, whole};
     mprotect(p + PAGE, whole, PROT_READ | PROT_WRITE);
     memset(p + PAGE, 0xff, bytes);
