@@ -34,6 +34,7 @@ struct device_options {
     int threads;     /* cpu: 0 = the cores this process may use */
     const char *isa; /* cpu: "auto" or the name of a variant */
     int local_rank;  /* cuda: which GPU of this host */
+    double patience; /* cuda: seconds until what was queued counts as hung; 0 = for ever */
 };
 
 /* Memory of a device, in bytes. */

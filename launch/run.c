@@ -168,7 +168,8 @@ static struct device_options device_options(const struct run *r)
         .arithmetic = r->choice->arithmetic,
         .threads = r->spec->threads ? r->spec->threads : default_threads(r->comm),
         .isa = r->spec->isa,
-        .local_rank = r->comm->local_rank};
+        .local_rank = r->comm->local_rank,
+        .patience = r->spec->stall_timeout / 2}; /* its own rank says so before others miss it */
 }
 
 /* The model's files stay in the page cache if it can hold the whole model beside what the ranks of

@@ -162,6 +162,7 @@ enum status links_test(struct links *l, cudaEvent_t event, bool *done, struct er
     *done = code == cudaSuccess;
     if (*done)
         return OK;
+    cudaGetLastError(); /* "not ready" is no failure of this thread's next launch */
     for (int i = 0; i < LINKS; i++) {
         struct link *k = &l->link[i];
         int result = NCCL_SUCCESS, answer = k->comm ? l->api.async_error(k->comm, &result) : 0;

@@ -10,6 +10,7 @@ struct device {
     enum dtype dtype;
     enum arithmetic arithmetic;
     int index; /* among the visible GPUs */
+    double patience;
     int compute; /* major number of its capability */
     bool fp4;    /* linear layers multiply 4-bit operands as they are */
     char bus_id[32], label[96], description[320], isa[16];
@@ -27,6 +28,10 @@ struct device {
 /* OK, or what CUDA says about the operation that the format names ("rms_norm [17][64]"). */
 enum status cuda_status(cudaError_t code, struct err *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Until all that was queued in a stream of the device is done; ERR_UNAVAILABLE where that takes longer
+ * than the device's patience. `what` names it. */
+enum status cuda_wait(const struct device *d, cudaStream_t s, const char *what, struct err *e);
 
 /* N and K of the matrices of such layers. */
 enum { LINEAR_SHAPES = 5 };

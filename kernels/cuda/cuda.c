@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <unistd.h>
+
 #include "kernels/cuda/backend.h"
+#include "spec/clock.h"
 
 enum {
     COMPUTE_MAJOR_MIN = 8, /* mma on bf16, cp.async */
@@ -14,8 +17,10 @@ enum {
     /* What is not there yet when memory is measured: the rest of the 2 MiB that cudaMalloc rounds up
      * to, and as much again for events and the like. Kernels are there: see take_gpu and warm_up. */
     LATER = 4 << 20,
-    LATER_COLD = 64 << 20 /* and where cuBLAS has not loaded its kernels */
+    LATER_COLD = 64 << 20, /* and where cuBLAS has not loaded its kernels */
+    NAP_US = 20           /* between two looks at a stream, once it has taken SPIN_S */
 };
+static const double SPIN_S = 1e-3;
 
 static enum status status_of(cudaError_t code)
 {
@@ -44,6 +49,24 @@ enum status cuda_status(cudaError_t code, struct err *e, const char *format, ...
     va_end(arguments);
     return fail(e, status_of(code), "cuda: %s: %s (%s)", operation, cudaGetErrorString(code),
                 cudaGetErrorName(code));
+}
+
+/* CUDA's own wait has no end where a kernel has none. */
+enum status cuda_wait(const struct device *d, cudaStream_t s, const char *what, struct err *e)
+{
+    double begin = clock_seconds(), waited = 0;
+    cudaError_t code;
+
+    while ((code = cudaStreamQuery(s)) == cudaErrorNotReady) {
+        cudaGetLastError(); /* else the next launch seems to have failed */
+        if (d->patience > 0 && !(waited <= d->patience))
+            return fail(e, ERR_UNAVAILABLE, "cuda: %s: GPU %d is not done after %g s", what, d->index,
+                        d->patience);
+        if (waited > SPIN_S)
+            usleep(NAP_US);
+        waited = clock_seconds() - begin;
+    }
+    return cuda_status(code, e, "%s on GPU %d", what, d->index);
 }
 
 static void variants(char *out, size_t size)
@@ -170,6 +193,7 @@ static enum status open_cuda(const struct device_options *o, struct device **out
     d->dtype = o->dtype;
     d->arithmetic = o->arithmetic;
     d->index = index;
+    d->patience = o->patience;
     st = take_gpu(d, e);
     if (st != OK) {
         close_cuda(d);
@@ -239,7 +263,7 @@ static enum status warm_up(struct device *d, const struct work_shape *w, uint64_
     if (st == OK)
         st = warm_up_products(d, w, scratch, e);
     if (st == OK)
-        st = cuda_status(cudaStreamSynchronize(d->stream), e, "first products on GPU %d", d->index);
+        st = cuda_wait(d, d->stream, "first products", e);
     cudaFree(scratch);
     d->warm = st == OK;
     return st == OK ? measure_taken(d, e) : st;
@@ -271,7 +295,7 @@ static void use_scratch(struct device *d, void *scratch, size_t bytes)
 
 static enum status sync_cuda(struct device *d, struct err *e)
 {
-    return cuda_status(cudaStreamSynchronize(d->stream), e, "waiting for GPU %d", d->index);
+    return cuda_wait(d, d->stream, "computing", e);
 }
 
 /* Pageable host memory may be reused at once, pinned memory after sync. */
@@ -285,6 +309,7 @@ static enum status upload(struct device *d, void *to, const void *from_host, siz
 static enum status download(struct device *d, void *to_host, const void *from, size_t bytes,
                             struct err *e)
 {
+    TRY(sync_cuda(d, e)); /* into pageable memory the next call would wait by itself */
     TRY(cuda_status(cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, d->stream), e,
                     "download of %zu bytes", bytes));
     return sync_cuda(d, e);
@@ -301,8 +326,7 @@ static enum status copy(struct device *d, enum copy_queue q, void *to, const voi
 
 static enum status copy_wait(struct device *d, enum copy_queue q, struct err *e)
 {
-    return cuda_status(cudaStreamSynchronize(d->copies[q]), e, "waiting for copies of GPU %d",
-                       d->index);
+    return cuda_wait(d, d->copies[q], "copies", e);
 }
 
 static enum status pin(struct device *d, size_t bytes, void **host, struct err *e)
@@ -313,9 +337,12 @@ static enum status pin(struct device *d, size_t bytes, void **host, struct err *
 
 static void unpin(struct device *d, void *host, size_t bytes)
 {
+    struct err ignored;
+
     (void)bytes;
     for (int q = 0; q < COPY_QUEUES; q++)
-        cudaStreamSynchronize(d->copies[q]);
+        if (cuda_wait(d, d->copies[q], "copies", &ignored) != OK)
+            return; /* it may still be read from */
     cudaFreeHost(host);
 }
 

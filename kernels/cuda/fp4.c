@@ -65,10 +65,10 @@ static enum status equal(struct device *d, const struct trial *r, size_t n, bool
 
     if (code == cudaSuccess)
         code = cudaMemcpyAsync(&differs, r->flag, sizeof differs, cudaMemcpyDeviceToHost, d->stream);
-    if (code == cudaSuccess)
-        code = cudaStreamSynchronize(d->stream);
+    TRY(cuda_status(code, e, "comparing 4-bit products"));
+    TRY(cuda_wait(d, d->stream, "comparing 4-bit products", e));
     *yes = !differs;
-    return cuda_status(code, e, "comparing 4-bit products");
+    return OK;
 }
 
 /* One product both ways. What cuBLAS alone refuses is no failure; what ends the device is one. */
@@ -82,7 +82,7 @@ static enum status compare(struct device *d, const struct trial *r, const struct
     d->fp4 = true;
     if (linear_cuda(d, r->got, r->x, w, GEMM_TOKENS, &refused) != OK) {
         snprintf(why, size, "%s", refused.msg);
-        return cuda_status(cudaStreamSynchronize(d->stream), e, "trying a 4-bit product");
+        return cuda_wait(d, d->stream, "trying a 4-bit product", e);
     }
     d->fp4 = false;
     TRY(linear_cuda(d, r->want, r->x, w, GEMM_TOKENS, e));

@@ -39,6 +39,7 @@ struct cuda_host_event {
 namespace {
 
 thread_local int current_device = 0; /* of this thread, as CUDA has it */
+thread_local bool was_not_ready = false; /* and what cudaGetLastError then says */
 
 enum {
     PAGE = 4096,
@@ -48,6 +49,7 @@ enum {
     GRID_YZ_MAX = 65535,
     RESHUFFLE = 16,
     SOME_MAX = 8,
+    EARLY = 4, /* of so many looks at a stream one comes before anything was done */
     OUTSIDE_NAP_US = 50,
     CONTEXT_BYTES = 3 << 20, /* unless CUDA_HOST_CONTEXT says how many */
     KERNEL_BYTES = 32 << 10 /* that one takes when it is loaded */
@@ -125,6 +127,13 @@ cudaError_t answer(cudaError_t e)
     if (e != cudaSuccess)
         state().last = e;
     return e;
+}
+
+/* No failure, but what the thread did last, until it asks. */
+cudaError_t not_ready()
+{
+    was_not_ready = true;
+    return cudaErrorNotReady;
 }
 
 unsigned next_random()
@@ -315,9 +324,9 @@ void runtime::launch_body(const void *kernel, const char *name, dim3 grid, dim3 
         return;
     }
     if (--r.launches_to_hang == 0)
-        enqueue(s, []() -> bool {
-            for (;;)
-                pause();
+        enqueue(s, []() {
+            wait_outside();
+            return false;
         });
     enqueue(s, [=]() {
         emulator::run_kernel(name, grid, block, shared_bytes, body);
@@ -606,6 +615,27 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
     return answer(cudaSuccess);
 }
 
+/* Now and then it is asked too early. */
+cudaError_t cudaStreamQuery(cudaStream_t s)
+{
+    auto lock = turn();
+    cudaStream_t which = stream_of(s);
+
+    if (state().sticky)
+        return state().last;
+    if (!which->queue.empty() && next_random() % EARLY == 0)
+        return not_ready();
+    protect_device(PROT_READ | PROT_WRITE);
+    while (!which->queue.empty() && run_one())
+        ;
+    protect_device(PROT_NONE);
+    if (state().sticky)
+        return state().last;
+    if (!which->queue.empty() && !state().outside)
+        emulator::fault("every stream waits for an event that is never recorded");
+    return which->queue.empty() ? cudaSuccess : not_ready();
+}
+
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
 {
     auto lock = turn();
@@ -659,7 +689,7 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
         run_some();
     if (state().sticky)
         return state().last;
-    return e->done >= e->recorded ? cudaSuccess : cudaErrorNotReady; /* which is no failure */
+    return e->done >= e->recorded ? cudaSuccess : not_ready();
 }
 
 /* ------------------------------------------------------------------------------------- kernels */
@@ -687,6 +717,9 @@ cudaError_t cudaGetLastError(void)
 
     if (!state().sticky)
         state().last = cudaSuccess;
+    if (e == cudaSuccess && was_not_ready)
+        e = cudaErrorNotReady;
+    was_not_ready = false;
     return e;
 }
 
