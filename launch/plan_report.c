@@ -51,7 +51,7 @@ static void print_keeping(FILE *to, const struct plan *p, const struct plan_requ
     if (k->keep)
         fprintf(to, "rank %d keeps %s of hidden states after every %d layer%s of a wave\n", r,
                 size_format(k->keep_bytes, bytes), k->keep, k->keep == 1 ? "" : "s");
-    else if (q->keeps && p->stages > 1 && k->seconds * k->wave > PLAN_LOSS * (double)k->microbatches)
+    else if (plan_loses_wave(q, p, r))
         fprintf(to, "rank %d does not keep its waves: its pipeline has several stages\n", r);
 }
 

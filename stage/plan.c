@@ -195,11 +195,29 @@ static bool has_stalls(const struct plan *p)
     return false;
 }
 
+bool plan_loses_wave(const struct plan_request *q, const struct plan *p, int rank)
+{
+    const struct plan_rank *r = &p->rank[rank];
+
+    return q->keeps && p->stages > 1 && r->streamed && r->microbatches > 0 &&
+           r->seconds * r->wave > PLAN_LOSS * (double)r->microbatches;
+}
+
+static bool loses_waves(const struct plan_request *q, const struct plan *p)
+{
+    for (int r = 0; r < p->ranks; r++)
+        if (plan_loses_wave(q, p, r))
+            return true;
+    return false;
+}
+
 /* Is `a`, of fewer stages, to be kept before `b`? */
-static bool better(const struct plan *a, const struct plan *b)
+static bool better(const struct plan_request *q, const struct plan *a, const struct plan *b)
 {
     if (plan_has_streams(a) != plan_has_streams(b))
         return plan_has_streams(b);
+    if (loses_waves(q, a) != loses_waves(q, b))
+        return loses_waves(q, b);
     if (has_stalls(a) != has_stalls(b))
         return has_stalls(b);
     return !has_stalls(a) || a->seconds <= b->seconds;
@@ -231,7 +249,7 @@ static enum status try_plan(const struct plan_request *q, struct plan **out, str
             plan_free(best);
             return e->code;
         }
-        if (p && best && better(best, p)) {
+        if (p && best && better(q, best, p)) {
             plan_free(p);
         } else if (p) {
             plan_free(best);

@@ -23,7 +23,9 @@
  * Keeping (wave_store.h): where one rank streams all layers and a wave takes longer than PLAN_LOSS, its
  * hidden states are kept on the disk every so many layers: as seldom as loses no more than that, or,
  * where it takes long, as makes computing PLAN_KEEP_SHARE times as long as writing, at the rate of
- * reading. Stages that pass a wave on do not keep theirs: who sends it would have to be asked again.
+ * reading. Stages that pass a wave on do not keep theirs: who sends it would have to be asked again. Their
+ * waves are as short as hides the reading; where such a one takes longer all the same, stages of all
+ * layers are preferred.
  *
  * Memory: plan_make allocates; plan_free frees (accepts NULL). */
 #ifndef STAGE_PLAN_H
@@ -138,6 +140,8 @@ void plan_free(struct plan *p);
 /* The first wave of a rank has been through the layers before `begin`, and is of so many
  * microbatches. */
 void plan_go_on(struct plan *p, int rank, int begin, int microbatches);
+/* May a rank lose more than PLAN_LOSS of a wave, which cannot be kept though there is a folder? */
+bool plan_loses_wave(const struct plan_request *q, const struct plan *p, int rank);
 /* Does any rank stream layers? */
 bool plan_has_streams(const struct plan *p);
 

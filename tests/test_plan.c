@@ -389,10 +389,43 @@ static void waves_are_kept(void)
     fake_model_free(m);
 }
 
+/* Two stages read half as much each; but where that takes longer than may be lost, only ranks of all
+ * layers keep their waves. */
+static void long_waves_are_of_one_stage(void)
+{
+    struct model *m = fake_model(24, 512, 1024, 8, 1, 64, 512, 0);
+    struct plan_cap cap[2] = {{.bytes = 1 << 30}, {.bytes = 1 << 30}};
+    struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
+                             .len_max = 65, .eval_len = 65, .microbatch = 1, .ranks = 2, .cap = cap,
+                             .rates = {.flops = 1e15, .read = 1e6}, .stream = STREAM_ALWAYS};
+    struct plan *p;
+    struct err e;
+    double bytes;
+
+    EXPECT(plan_make(&q, &p, &e) == OK);
+    bytes = (double)p->rank[0].streamed_bytes * p->stages;
+    plan_free(p);
+    for (int keeps = 0; keeps < 2; keeps++)
+        for (double seconds = 800; seconds < 3000; seconds += 800) { /* all layers, once */
+            q.keeps = keeps;
+            q.rates.read = bytes / seconds;
+            EXPECT(plan_make(&q, &p, &e) == OK);
+            EXPECT(p->stages == (keeps && seconds / 2 > PLAN_LOSS ? 1 : 2));
+            EXPECT(p->stages == 2 || p->rank[1].keep > 0);
+            EXPECT(!plan_loses_wave(&q, p, 0) && !plan_loses_wave(&q, p, 1));
+            plan_free(p);
+        }
+    q.stages = 2;
+    EXPECT(plan_make(&q, &p, &e) == OK && plan_loses_wave(&q, p, 0));
+    plan_free(p);
+    fake_model_free(m);
+}
+
 int main(void)
 {
     random_plans();
     waves_are_kept();
+    long_waves_are_of_one_stage();
     split_is_best();
     fewest_stages();
     by_hand_is_checked();
