@@ -109,11 +109,9 @@ static void check_clocks(const struct greeting *all, int ranks, char warning[256
 static enum status try_full_packets(struct comm *c, const struct greeting *all, struct err *e)
 {
     enum { FULL = 16 << 10 }; /* more than a jumbo frame */
-    char *buffer = calloc(1, FULL);
+    static char buffer[FULL]; /* after a failure messages may be under way in it */
     enum status st = OK;
 
-    if (!buffer)
-        return fail(e, ERR_FIT, "no memory to try the transport");
     for (int r = 1; st == OK && r < c->ranks; r++) {
         st = link_pass(c, COMM_CONTROL, 0, r, 1, buffer, FULL, e);
         if (st == OK)
@@ -123,8 +121,6 @@ static enum status try_full_packets(struct comm *c, const struct greeting *all, 
                        "(does their network take less than their MTU? try mpirun --mca "
                        "btl_tcp_if_include SUBNET)", all[0].host, r, all[r].host);
     }
-    if (st == OK)
-        free(buffer); /* else messages may be under way in it: the job ends as it is */
     return st;
 }
 
