@@ -83,6 +83,8 @@ struct runtime_state {
     std::map<const void *, size_t> shared_limit; /* of kernels that asked for more */
     struct twin_usage memory = {0, 0, number_from("CUDA_HOST_MEMORY", (size_t)4 << 30), 0};
     uint64_t seed = number_from("CUDA_HOST_SEED", 1);
+    bool lazy = seed == 0; /* see twin_seed */
+    cudaStream_t awaited = NULL;
     int launches_to_failure = (int)fault_from("CUDA_HOST_FAIL_LAUNCH");
     int launches_to_death = (int)fault_from("CUDA_HOST_DIE_LAUNCH");
     int launches_to_hang = (int)fault_from("CUDA_HOST_HANG_LAUNCH");
@@ -150,6 +152,15 @@ void protect_device(int protection)
         mprotect((void *)a.first, a.second.mapped, protection);
 }
 
+/* The next piece of a stream, if there is one and it is ready. */
+bool run_first(cudaStream_t s)
+{
+    if (!s || s->queue.empty() || !s->queue.front()())
+        return false;
+    s->queue.pop_front();
+    return true;
+}
+
 /* Runs one piece of queued work, of the stream of highest priority that is ready; false: none is. */
 bool run_one()
 {
@@ -161,11 +172,11 @@ bool run_one()
             std::swap(priority[i], priority[next_random() % (i + 1)]);
     }
     state().outside = false;
+    if (state().lazy && run_first(state().awaited))
+        return true;
     for (cudaStream_t s : priority)
-        if (!s->queue.empty() && s->queue.front()()) {
-            s->queue.pop_front();
+        if (run_first(s))
             return true;
-        }
     return false;
 }
 
@@ -350,6 +361,7 @@ void twin_seed(uint64_t seed)
 {
     auto lock = turn();
     state().seed = seed;
+    state().lazy = seed == 0;
 }
 
 void twin_fail_launch(int n, int code)
@@ -610,6 +622,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
     auto lock = turn();
     cudaStream_t which = stream_of(s);
 
+    state().awaited = which;
     if (!state().sticky)
         run_until([which] { return which->queue.empty(); });
     return answer(cudaSuccess);
@@ -625,6 +638,7 @@ cudaError_t cudaStreamQuery(cudaStream_t s)
         return state().last;
     if (!which->queue.empty() && next_random() % EARLY == 0)
         return not_ready();
+    state().awaited = which;
     protect_device(PROT_READ | PROT_WRITE);
     while (!which->queue.empty() && run_one())
         ;

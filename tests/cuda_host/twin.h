@@ -18,7 +18,8 @@ struct twin_usage twin_memory(void);
 /* Device memory of this process from now on; else CUDA_HOST_MEMORY (bytes), else 4 GiB. Peak and
  * allocations count from here. */
 void twin_limit_memory(size_t bytes);
-/* The order in which streams run; else CUDA_HOST_SEED, else 1. */
+/* The order in which streams run; else CUDA_HOST_SEED, else 1. 0: each once it is waited for, and what it
+ * waits for. */
 void twin_seed(uint64_t seed);
 /* The nth launch from now on fails with `code`, and so does every call after it, as on a GPU after an
  * illegal address; n = 0: none. Else CUDA_HOST_FAIL_LAUNCH = n (illegal address).
