@@ -11,6 +11,7 @@
 
 #include "launch/durable.h"
 #include "launch/journal_frame.h"
+#include "spec/file.h"
 
 enum { ASIDE_MAX = 10000 };
 
@@ -53,7 +54,7 @@ static enum status read_file(const struct journal *j, size_t max, uint8_t **byte
                              struct err *e)
 {
     struct stat s;
-    size_t at = 0;
+    int error;
 
     if (fstat(j->fd, &s) != 0)
         return fail(e, ERR_IO, "%s: %s", j->path, strerror(errno));
@@ -64,15 +65,8 @@ static enum status read_file(const struct journal *j, size_t max, uint8_t **byte
     *bytes = malloc(*size + 1);
     if (!*bytes)
         return no_memory(j, e);
-    while (at < *size) {
-        ssize_t n = pread(j->fd, *bytes + at, *size - at, (off_t)at);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return fail(e, ERR_IO, "%s: read: %s", j->path, n < 0 ? strerror(errno) : "cut short");
-        at += (size_t)n;
-    }
+    if (file_pread(j->fd, *bytes, *size, 0, &error) < *size)
+        return fail(e, ERR_IO, "%s: read: %s", j->path, error ? strerror(error) : "cut short");
     return OK;
 }
 

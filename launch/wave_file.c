@@ -12,6 +12,7 @@
 
 #include "launch/durable.h"
 #include "launch/wave_frame.h"
+#include "spec/file.h"
 
 struct wave_file {
     struct wave_file_request q;
@@ -100,18 +101,9 @@ static void keep_end(void *context)
 
 static bool read_bytes(const struct wave_file *f, uint8_t *to, size_t n, uint64_t at)
 {
-    while (n > 0) {
-        ssize_t got = pread(f->fd, to, n, (off_t)at);
+    int error;
 
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return false;
-        to += got;
-        n -= (size_t)got;
-        at += (uint64_t)got;
-    }
-    return true;
+    return file_pread(f->fd, to, n, at, &error) == n;
 }
 
 /* The next frame of the file; false when that is none. */

@@ -42,9 +42,6 @@ bool file_job_next(struct file_job *j, struct file_piece *out);
 void file_job_done(struct file_job *j, const struct file_piece *p, size_t direct, size_t got,
                    int error);
 
-/* Reads until all is there; returns how many bytes came. *error: errno, 0 = the file ends. */
-size_t file_pread(int fd, char *to, size_t bytes, uint64_t at, int *error);
-
 struct file_engine {
     /* ERR_UNAVAILABLE when the system does not have it. */
     enum status (*open)(void **state, struct err *e);

@@ -6,6 +6,7 @@
 
 #include "loader/file_engine.h"
 #include "spec/clock.h"
+#include "spec/file.h"
 
 enum { THREADS = 4, STACK = 64 << 10 };
 
@@ -26,25 +27,6 @@ static size_t read_direct(const struct file_piece *p)
     ssize_t n = p->direct >= 0 ? pread(p->direct, p->to, p->bytes, (off_t)p->at) : 0;
 
     return n > 0 ? (size_t)n : 0;
-}
-
-size_t file_pread(int fd, char *to, size_t bytes, uint64_t at, int *error)
-{
-    size_t got = 0;
-
-    *error = 0;
-    while (got < bytes) {
-        ssize_t n = pread(fd, to + got, bytes - got, (off_t)(at + got));
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            *error = errno;
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-    }
-    return got;
 }
 
 static void *read_pieces(void *argument)

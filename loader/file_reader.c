@@ -10,6 +10,7 @@
 
 #include "loader/file_engine.h"
 #include "spec/clock.h"
+#include "spec/file.h"
 
 enum {
     PIECE = 1 << 20,  /* bytes; a power of two */

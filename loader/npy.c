@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "loader/ids.h"
+#include "spec/file.h"
 #include "spec/outfile.h"
 
 /* A file is: "\x93NUMPY", major and minor version, length of the header (2 bytes, from version 2 on
@@ -120,22 +121,14 @@ static bool read_header(const char *text, char *descr, size_t size, int64_t *n)
 static enum status read_exactly(int fd, const char *path, int64_t at, void *data, size_t bytes,
                                 struct err *e)
 {
-    char *to = data;
+    int error;
+    size_t got = file_pread(fd, data, bytes, (uint64_t)at, &error);
 
-    while (bytes) {
-        ssize_t got = pread(fd, to, bytes, at);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return fail(e, ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
-        if (got == 0)
-            return fail(e, ERR_DATA, "%s: the file ends at byte %" PRId64 ", want %zu more", path,
-                        at, bytes);
-        to += got;
-        at += got;
-        bytes -= (size_t)got;
-    }
+    if (error)
+        return fail(e, ERR_IO, "%s: cannot be read: %s", path, strerror(error));
+    if (got < bytes)
+        return fail(e, ERR_DATA, "%s: the file ends at byte %" PRId64 ", want %zu more", path,
+                    at + (int64_t)got, bytes - got);
     return OK;
 }
 

@@ -77,3 +77,22 @@ enum status file_read_whole(const char *path, size_t max_bytes, enum status too_
     }
     return code;
 }
+
+size_t file_pread(int fd, void *to, size_t bytes, uint64_t at, int *error)
+{
+    size_t got = 0;
+
+    *error = 0;
+    while (got < bytes) {
+        ssize_t n = pread(fd, (char *)to + got, bytes - got, (off_t)(at + got));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            *error = errno;
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+    }
+    return got;
+}
