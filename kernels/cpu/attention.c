@@ -336,13 +336,12 @@ static void attend_windows(const struct job *j, int kv_head, int w0, int w1)
 enum status attention_cpu(struct device *d, void *out, const void *q, const void *k, const void *v,
                           const struct attention *a, const struct batch *b, struct err *e)
 {
-    bool dot = d->isa->dot && d->dtype == DTYPE_BF16;
     struct job j = {.d = d, .a = a, .b = b, .q = q, .k = k, .v = v, .out = out};
 
     (void)e;
     CHECK(a->head_dim > 0 && a->head_dim <= D_MAX && a->head_dim % 2 == 0 && a->scale > 0);
     CHECK(a->kv_heads > 0 && a->heads % a->kv_heads == 0 && a->window >= 0);
-    j.ops = dot ? d->isa->dot : d->isa->gemm;
+    j.ops = gemm_ops_of(d, true);
     j.per = (int)(sizeof(float) / j.ops->panel_bytes);
     j.l = layout_of(b->tokens, b->len_max, a->head_dim);
     CHECK(layout_bytes(&j.l, d->threads) <= d->scratch_bytes);

@@ -109,6 +109,12 @@ struct device {
     size_t scratch_bytes;
 };
 
+/* What multiplies operands that bf16 holds where dtype is bfloat16 (`narrow`), or any others. */
+static inline const struct gemm_ops *gemm_ops_of(const struct device *d, bool narrow)
+{
+    return narrow && d->isa->dot && d->dtype == DTYPE_BF16 ? d->isa->dot : d->isa->gemm;
+}
+
 /* The operations of kernels.h: same names, same contracts. */
 enum status linear_cpu(struct device *d, void *y, const void *x, const struct weight *w, int T,
                        struct err *e);

@@ -36,8 +36,8 @@ static int block_columns(int N, int threads)
 struct gemm gemm_with(const struct device *d, const struct weight *w)
 {
     bool nvfp4 = w->format == WEIGHT_NVFP4;
-    bool dot = d->isa->dot && d->dtype == DTYPE_BF16 && (nvfp4 || w->format == WEIGHT_BF16);
-    struct gemm g = {.d = d, .ops = dot ? d->isa->dot : d->isa->gemm, .w = w, .g = 1.0f};
+    const struct gemm_ops *ops = gemm_ops_of(d, nvfp4 || w->format == WEIGHT_BF16);
+    struct gemm g = {.d = d, .ops = ops, .w = w, .g = 1.0f};
 
     g.hf = nvfp4 && (d->arithmetic == W4A16_HF || d->arithmetic == W4A4_HF);
     g.quantized = w->input_global != 0 &&
