@@ -1,10 +1,10 @@
 /* lifeline.h - who is still there: one TCP connection from every rank to rank 0, beside MPI, which
  * never tells that a peer is gone.
  *
- * Every rank says once a second what it does, and on which device. A closed connection is a process that is gone;
- * silence beyond a limit is one that is stopped or cannot be reached. Rank 0 notices the others,
- * and they notice rank 0. Whoever notices tells everybody it can reach, and `on_end` is called once
- * on each.
+ * Every rank says once a second what it does, and on which device. A closed connection is a process
+ * that is gone; silence beyond a limit is one that is stopped or cannot be reached. Rank 0 notices
+ * the others, and they notice rank 0. Whoever notices tells everybody it can reach, and `on_end` is
+ * called once on each.
  *
  * Exactly one rank speaks: rank 0; when rank 0 is the one that is lost, the lowest that is left. A
  * rank that fails alone hands its message to rank 0 (lifeline_tell) instead of printing it.

@@ -5,9 +5,9 @@
  * pipeline runs comes back only where it happened, and the caller must end the job.
  *
  * Memory: run_open allocates; run_close frees (accepts NULL).
- * Order:  run_open, run_device; where it goes on from a journal, resume_open (resume.h); run_warm_up, run_plan,
- *         where run_connects run_connect and run_plan; run_load, run_score; run_close. Or run_open,
- *         run_plan_only, run_close. */
+ * Order:  run_open, run_device; where it goes on from a journal, resume_open (resume.h); run_warm_up,
+ *         run_plan, where run_connects run_connect and run_plan; run_rates, run_load, run_score;
+ *         run_close. Or run_open, run_plan_only, run_close. */
 #ifndef LAUNCH_RUN_H
 #define LAUNCH_RUN_H
 
