@@ -211,9 +211,11 @@ enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err 
 struct plan_cap job_cap(const struct spec_caps *caps, int rank, int local_ranks,
                         struct plan_cap mine, bool arena_is_host)
 {
+    uint64_t given = spec_cap(caps, rank);
+
     mine.park = caps->host / (uint64_t)local_ranks;
-    if (rank < caps->n_ranks && caps->rank[rank] > 0) {
-        mine.bytes = caps->rank[rank];
+    if (given > 0) {
+        mine.bytes = given;
         mine.given = true;
     } else if (arena_is_host) { /* both come from what is free */
         mine.park = mine.park < mine.bytes ? mine.park : mine.bytes;

@@ -301,10 +301,9 @@ static enum status agree_isa(struct run *r, struct err *e)
 /* Of this rank's device, as the spec says. */
 static uint64_t own_cap(const struct run *r)
 {
-    const struct spec_caps *caps = &r->choice->caps;
-    int rank = r->comm->rank;
+    uint64_t given = spec_cap(&r->choice->caps, r->comm->rank);
 
-    return rank < caps->n_ranks && caps->rank[rank] > 0 ? caps->rank[rank] : UINT64_MAX;
+    return given ? given : UINT64_MAX;
 }
 
 static enum status agree_fp4(struct run *r, struct err *e)
@@ -517,7 +516,7 @@ static double stall_limit(const struct run *r)
     for (int i = 0; r->timed && i < r->plan->ranks; i++) {
         const struct plan_rank *p = &r->plan->rank[i];
 
-        wave = p->streamed && p->microbatches ? p->seconds * p->wave / (double)p->microbatches : 0;
+        wave = p->streamed && p->microbatches ? plan_wave_seconds(p) : 0;
         longest = wave > longest ? wave : longest;
     }
     return r->spec->stall_timeout + 2 * longest;

@@ -79,7 +79,7 @@ static enum status copy_for_device(const struct spec *spec, const struct options
         if (!cap)
             return fail(e, ERR_FIT, "no memory for the caps of %d ranks", ranks);
         for (int r = 0; r < ranks; r++)
-            cap[r] = r < caps->n_ranks && caps->rank[r] ? caps->rank[r] : (uint64_t)d->bytes;
+            cap[r] = spec_cap(caps, r) ? spec_cap(caps, r) : (uint64_t)d->bytes;
     }
     return OK;
 }

@@ -8,6 +8,11 @@
 #include "spec/parse.h"
 #include "spec/sha256.h"
 
+uint64_t spec_cap(const struct spec_caps *caps, int rank)
+{
+    return rank < caps->n_ranks ? caps->rank[rank] : 0;
+}
+
 static const struct setter *set_by(const struct setter *row, const char *name)
 {
     const struct spec_key *k = key_find_full(name);

@@ -117,6 +117,8 @@ struct spec_source {
 
 MUST_USE enum status spec_read(const struct spec_source *from, struct spec **out, struct err *e);
 void spec_free(struct spec *s);
+/* The cap of a rank; 0 = none is named. */
+uint64_t spec_cap(const struct spec_caps *caps, int rank);
 
 /* One row of the table that parser, --set, messages and --help share. */
 struct spec_key {

@@ -200,7 +200,7 @@ bool plan_loses_wave(const struct plan_request *q, const struct plan *p, int ran
     const struct plan_rank *r = &p->rank[rank];
 
     return q->keeps && p->stages > 1 && r->streamed && r->microbatches > 0 &&
-           r->seconds * r->wave > PLAN_LOSS * (double)r->microbatches;
+           plan_wave_seconds(r) > PLAN_LOSS;
 }
 
 static bool loses_waves(const struct plan_request *q, const struct plan *p)

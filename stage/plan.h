@@ -140,6 +140,8 @@ void plan_free(struct plan *p);
 /* The first wave of a rank has been through the layers before `begin`, and is of so many
  * microbatches. */
 void plan_go_on(struct plan *p, int rank, int begin, int microbatches);
+/* Predicted seconds of a wave of a rank that has microbatches. */
+double plan_wave_seconds(const struct plan_rank *r);
 /* May a rank lose more than PLAN_LOSS of a wave, which cannot be kept though there is a folder? */
 bool plan_loses_wave(const struct plan_request *q, const struct plan *p, int rank);
 /* Does any rank stream layers? */

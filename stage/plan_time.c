@@ -76,6 +76,11 @@ void plan_predict(const struct plan_sizes *s, struct plan_rank *r)
     r->seconds += r->stall;
 }
 
+double plan_wave_seconds(const struct plan_rank *r)
+{
+    return r->seconds * r->wave / (double)r->microbatches;
+}
+
 void plan_keep(const struct plan_sizes *s, struct plan_rank *r)
 {
     double waves = ceil((double)r->microbatches / r->wave), layers = r->last - r->first;
@@ -84,7 +89,7 @@ void plan_keep(const struct plan_sizes *s, struct plan_rank *r)
     if (!s->q->keeps || s->stages > 1 || !r->streamed || r->microbatches == 0)
         return;
     r->keep_bytes = (uint64_t)r->wave * s->hidden;
-    layer = r->seconds * r->wave / (double)r->microbatches / layers;
+    layer = plan_wave_seconds(r) / layers;
     writing = (double)r->keep_bytes / s->q->rates.read;
     most = fmax(floor(PLAN_LOSS / layer), fmax(1, ceil(PLAN_KEEP_SHARE * writing / layer)));
     if (most >= layers) /* a whole wave takes less */
@@ -97,7 +102,7 @@ void plan_keep(const struct plan_sizes *s, struct plan_rank *r)
 /* It waits for the others before the last layer. */
 double plan_lag(const struct plan_rank *r)
 {
-    double wave = r->seconds * r->wave / (double)r->microbatches, layers = r->last - r->first;
+    double wave = plan_wave_seconds(r), layers = r->last - r->first;
 
     return layers > 0 ? wave * (layers - 1 + 1.0 / r->wave) / layers : wave;
 }
