@@ -33,7 +33,7 @@ enum status tok_text_reserve(struct tok_text *t, size_t more, struct err *e)
     if (more > (size_t)2 * TOK_TEXT_MAX - t->n)
         return fail(e, ERR_DATA, "tokenizer: the text grows beyond %d bytes when normalized",
                     TOK_TEXT_MAX);
-    return tok_grow(&t->at, &t->cap, t->n + more, 1, e);
+    return tok_grow(&t->at, &t->cap, t->n + more + 1, 1, e); /* an empty text has an address, too */
 }
 
 enum status tok_text_add(struct tok_text *t, const char *s, size_t n, struct err *e)
