@@ -29,8 +29,9 @@ static const double rank_0_s = 3;
  * alone, its keepalive (10 + 3 x 5 s after the cut, 10 s of which have passed) ends both. Where only
  * one way is cut the keepalive is content, and the launcher has to be ended. */
 static const double launcher_s = 17;
-/* A signal to all ranks reaches them within that time. */
-static const double moment_s = 0.2;
+/* Within that time a signal to all ranks reaches them, and so does the word of a rank whose loss had
+ * the launcher send it. */
+static const double moment_s = 0.15;
 
 struct app {
     struct options options;
@@ -117,9 +118,20 @@ static bool has_met(const struct app *a)
     return a->comm ? a->comm->ranks == 1 || a->comm->lifeline : !comm_launched();
 }
 
-/* In the signals' thread. Rank 0 leaves what it has and ends the job; another rank gives it a
- * moment to do so, should the signal be for all of them: as the launcher's is when a rank is gone
- * before the ranks have met. */
+/* In the signals' thread; holds the lock again when it returns. The launcher signals all ranks when
+ * one of them is lost, too: who the lifeline says is lost then is what matters, and not the signal.
+ * Rank 0 leaves it a moment to say so; the others leave rank 0 one more, should the signal be for
+ * all. */
+static void let_others_speak(struct app *a)
+{
+    double seconds = moment_s * (a->comm->rank == 0 ? 1 : 2);
+
+    pthread_mutex_unlock(&a->lock);
+    pause_for(seconds);
+    pthread_mutex_lock(&a->lock);
+}
+
+/* In the signals' thread. Rank 0 leaves what it has and ends the job; another rank has it do so. */
 static void on_signal(const char *name, void *context)
 {
     struct app *a = context;
@@ -130,10 +142,16 @@ static void on_signal(const char *name, void *context)
     when = has_met(a) ? "" : " before the ranks had met";
     if (*when && comm_launched_rank() != 0)
         _exit(ERR_INTERRUPTED);
+    if (a->comm && a->comm->ranks > 1)
+        let_others_speak(a);
     if (a->comm && a->comm->rank != 0) {
-        pause_for(moment_s);
         snprintf(message, sizeof message, "stopped by %s", name);
         fail_alone(a, ERR_INTERRUPTED, message);
+    }
+    if (atomic_flag_test_and_set(&a->spoken)) { /* the lifeline did, and ends the job */
+        pthread_mutex_unlock(&a->lock);
+        pause_for(launcher_s + rank_0_s);
+        _exit(ERR_INTERRUPTED);
     }
     if (a->comm)
         lifeline_announce(a->comm->lifeline, ERR_INTERRUPTED);
