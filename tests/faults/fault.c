@@ -1,9 +1,10 @@
 /* Fault points: nvfp4_ppl_fault is nvfp4_ppl, linked so that its calls of the functions below come
  * here first (ld --wrap). The program itself knows nothing of it and costs nothing more.
  *
- *   NVFP4_PPL_FAULT=[RANK/]SITE:N[+][:ACTION]
+ *   NVFP4_PPL_FAULT=[RANK/]SITE:N[+][:ACTION][,...]
  *
- * The N-th call of SITE (with +: and each later one), on that rank or on any, meets ACTION:
+ * The N-th call of SITE (with +: and each later one), on that rank or on any, meets ACTION; the
+ * first of several faults that a call meets counts:
  *   kill (standard), abort, exit0, exit3, stop   the process, before the call is made
  *   fail                                         the call fails: EIO, ENOMEM, an MPI error
  *   full                                         the call fails with ENOSPC; write: after a part
@@ -30,14 +31,19 @@ enum action { NOTHING, KILL, ABORT, EXIT0, EXIT3, STOP, FAIL, FULL, SLOW, HANG, 
 static const char *const action_name[ACTIONS] = {"",      "kill", "abort", "exit0", "exit3",
                                                  "stop", "fail", "full",  "slow", "hang"};
 
-static struct {
+enum { FAULTS_MAX = 4 };
+
+struct fault {
     char site[32];
-    const char *mark;
     long n;
     bool later_too;
     enum action action;
     atomic_long calls;
-} fault;
+};
+
+static struct fault faults[FAULTS_MAX]; /* those of this rank */
+static int n_faults;
+static const char *mark;
 
 ssize_t __real_write(int fd, const void *data, size_t bytes);
 int __real_open(const char *path, int flags, ...);
@@ -49,46 +55,64 @@ static __attribute__((noreturn)) void misread(const char *text)
     _exit(100);
 }
 
-static __attribute__((constructor)) void fault_read(void)
+/* One fault, without its rank. */
+static void fault_read(const char *text, struct fault *f)
 {
-    const char *text = getenv("NVFP4_PPL_FAULT"), *rank = getenv("OMPI_COMM_WORLD_RANK");
-    const char *at = text, *slash = text ? strchr(text, '/') : NULL;
     char action[16] = "kill", plus[2] = "";
 
-    if (!text || !*text)
-        return;
-    if (slash) {
-        if (strtol(text, NULL, 10) != (rank ? strtol(rank, NULL, 10) : 0))
-            return;
-        at = slash + 1;
-    }
-    if (sscanf(at, "%31[^:]:%ld:%15s", fault.site, &fault.n, action) < 2 &&
-        sscanf(at, "%31[^:]:%ld%1[+]:%15s", fault.site, &fault.n, plus, action) < 2)
+    if (sscanf(text, "%31[^:]:%ld:%15s", f->site, &f->n, action) < 2)
         misread(text);
-    if (sscanf(at, "%31[^:]:%ld%1[+]:%15s", fault.site, &fault.n, plus, action) >= 3)
-        fault.later_too = true;
+    f->later_too = sscanf(text, "%31[^:]:%ld%1[+]:%15s", f->site, &f->n, plus, action) >= 3;
     for (int i = KILL; i < ACTIONS; i++)
         if (strcmp(action, action_name[i]) == 0)
-            fault.action = i;
-    if (fault.action == NOTHING || fault.n < 1)
+            f->action = i;
+    if (f->action == NOTHING || f->n < 1)
         misread(text);
-    fault.mark = getenv("NVFP4_PPL_FAULT_MARK");
+}
+
+static __attribute__((constructor)) void faults_read(void)
+{
+    const char *all = getenv("NVFP4_PPL_FAULT"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+    char copy[256], *rest = copy, *text;
+
+    if (!all || !*all)
+        return;
+    if (snprintf(copy, sizeof copy, "%s", all) >= (int)sizeof copy)
+        misread(all);
+    while ((text = strsep(&rest, ",")) != NULL) {
+        char *slash = strchr(text, '/');
+
+        if (slash && strtol(text, NULL, 10) != (rank ? strtol(rank, NULL, 10) : 0))
+            continue;
+        if (n_faults == FAULTS_MAX)
+            misread(all);
+        fault_read(slash ? slash + 1 : text, &faults[n_faults++]);
+    }
+    mark = getenv("NVFP4_PPL_FAULT_MARK");
+}
+
+/* Does this call of its site meet it? Counts the call. */
+static bool is_met(struct fault *f)
+{
+    long call = atomic_fetch_add(&f->calls, 1) + 1;
+
+    return call == f->n || (f->later_too && call > f->n);
 }
 
 /* What this call meets. The process's own end happens here. */
 static enum action meet(const char *site)
 {
-    long call;
+    enum action action = NOTHING;
     int fd;
 
-    if (fault.action == NOTHING || strcmp(site, fault.site) != 0)
+    for (int i = 0; i < n_faults; i++)
+        if (strcmp(site, faults[i].site) == 0 && is_met(&faults[i]) && action == NOTHING)
+            action = faults[i].action;
+    if (action == NOTHING)
         return NOTHING;
-    call = atomic_fetch_add(&fault.calls, 1) + 1;
-    if (call != fault.n && !(fault.later_too && call > fault.n))
-        return NOTHING;
-    if (fault.mark && (fd = __real_open(fault.mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0666)) >= 0)
+    if (mark && (fd = __real_open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0666)) >= 0)
         close(fd);
-    switch (fault.action) {
+    switch (action) {
     case KILL:
         raise(SIGKILL);
         break;
@@ -110,7 +134,7 @@ static enum action meet(const char *site)
     default:
         break;
     }
-    return fault.action;
+    return action;
 }
 
 static int error_of(enum action a, int standard)
