@@ -1,6 +1,6 @@
 // links: run spec
 // timeout: 300
-// labels: faults
+// labels: slow faults
 // processors: 2
 /* Proves that what a failing rank still has on its way arrives as it was sent, or not at all: the
  * last rank fails in microbatch 3 while the nll of microbatch 2 is with the MPI thread, whose next
