@@ -122,7 +122,7 @@ int main(int argc, char **argv)
     EXPECT(argc == 1 || each);
     run_close(way_expect(want, &plain, 0));
     for (size_t i = 0; i < sizeof sites / sizeof *sites; i++)
-        if ((sites[i].np == 1 || *MPIRUN) && (!only || strcmp(only, sites[i].name) == 0))
+        if ((sites[i].np == 1 || *MPIRUN != '\0') && (!only || strcmp(only, sites[i].name) == 0))
             try_all(want, &sites[i], each);
     return 0;
 }

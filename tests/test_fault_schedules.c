@@ -76,7 +76,8 @@ static void run_schedule(const char *want, uint64_t seed, int number)
 {
     uint64_t state = seed * 2654435769u + 12345;
     const char *out = scratch_path("schedule%d", number);
-    const struct way clean = {.np = 1 + (int)(seed % 2 && *MPIRUN), .microbatch = 2, .rows = ROWS};
+    const struct way clean = {.np = 1 + (int)(seed % 2 && *MPIRUN != '\0'),
+                              .microbatch = 2, .rows = ROWS};
     int runs = 1 + (int)next_random(&state, RUNS_MAX);
 
     printf("seed %llu:", (unsigned long long)seed);

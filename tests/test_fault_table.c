@@ -337,7 +337,7 @@ int main(void)
     run_close(way_expect(want, &plain, 0));
     printf("%-36s %5s %9s %9s  %s\n", "fault", "code", "seconds", "bound", "resumed");
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        if (faults[i].np == 1 || *MPIRUN)
+        if (faults[i].np == 1 || *MPIRUN != '\0')
             bad += !try_fault(want, &faults[i], scratch_path("fault%zu", i));
     bad += !cut_power(want);
     bad += !spoil_weights(want);

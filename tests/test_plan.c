@@ -318,7 +318,7 @@ static void fewest_stages(void)
     struct plan_cap cap[12];
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
                              .len_max = 65, .eval_len = 65, .microbatch = 1, .ranks = 12, .cap = cap,
-                             .rates = {1e12, 1e6}};
+                             .rates = {.flops = 1e12, .read = 1e6}};
 
     EXPECT(stages_under(&q, cap, all + around) == 1);
     EXPECT(stages_under(&q, cap, all / 2 + around) == 2);

@@ -33,6 +33,10 @@ enum status cuda_status(cudaError_t code, struct err *e, const char *format, ...
  * than the device's patience. `what` names it. */
 enum status cuda_wait(const struct device *d, cudaStream_t s, const char *what, struct err *e);
 
+/* The next `bytes` of device memory that is taken apart from its start, aligned; *at is how much was
+ * taken. base NULL: only counts. */
+char *cuda_take(char *base, size_t *at, size_t bytes);
+
 /* N and K of the matrices of such layers. */
 enum { LINEAR_SHAPES = 5 };
 void linear_shapes_cuda(const struct work_shape *w, int shape[LINEAR_SHAPES][2]);

@@ -51,6 +51,14 @@ enum status cuda_status(cudaError_t code, struct err *e, const char *format, ...
                 cudaGetErrorName(code));
 }
 
+char *cuda_take(char *base, size_t *at, size_t bytes)
+{
+    char *p = base ? base + *at : NULL;
+
+    *at += (bytes + CUDA_ALIGN - 1) / CUDA_ALIGN * CUDA_ALIGN;
+    return p;
+}
+
 /* CUDA's own wait has no end where a kernel has none. */
 enum status cuda_wait(const struct device *d, cudaStream_t s, const char *what, struct err *e)
 {

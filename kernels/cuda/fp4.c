@@ -18,27 +18,18 @@ struct trial {
     size_t bytes;
 };
 
-/* The next `bytes`. */
-static char *take(char *base, size_t *at, size_t bytes)
-{
-    char *p = base + *at;
-
-    *at += (bytes + CUDA_ALIGN - 1) / CUDA_ALIGN * CUDA_ALIGN;
-    return p;
-}
-
 static struct trial lay_out(char *base, size_t scratch, size_t N, size_t K)
 {
     size_t at = 0;
     struct trial r;
 
-    take(base, &at, scratch);
-    r.codes = take(base, &at, N * K / 2);
-    r.scale = (uint8_t *)take(base, &at, N * K / NVFP4_GROUP);
-    r.x = take(base, &at, GEMM_TOKENS * K * sizeof(float));
-    r.got = take(base, &at, GEMM_TOKENS * N * sizeof(float));
-    r.want = take(base, &at, GEMM_TOKENS * N * sizeof(float));
-    r.flag = (int32_t *)take(base, &at, sizeof *r.flag);
+    cuda_take(base, &at, scratch);
+    r.codes = cuda_take(base, &at, N * K / 2);
+    r.scale = (uint8_t *)cuda_take(base, &at, N * K / NVFP4_GROUP);
+    r.x = cuda_take(base, &at, GEMM_TOKENS * K * sizeof(float));
+    r.got = cuda_take(base, &at, GEMM_TOKENS * N * sizeof(float));
+    r.want = cuda_take(base, &at, GEMM_TOKENS * N * sizeof(float));
+    r.flag = (int32_t *)cuda_take(base, &at, sizeof *r.flag);
     r.bytes = at;
     return r;
 }

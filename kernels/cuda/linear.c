@@ -34,11 +34,6 @@ struct scratch {
     size_t bytes;
 };
 
-static size_t aligned(size_t bytes)
-{
-    return (bytes + CUDA_ALIGN - 1) / CUDA_ALIGN * CUDA_ALIGN;
-}
-
 static int pieces_of(enum dtype t)
 {
     return t == DTYPE_BF16 ? 1 : t == DTYPE_F16 ? 2 : PIECES_MAX;
@@ -47,21 +42,16 @@ static int pieces_of(enum dtype t)
 static struct scratch lay_out(char *base, enum operand type, int pieces, size_t N, size_t K)
 {
     bool fp4 = type == OPERAND_FP4;
-    size_t x = aligned(GEMM_WORKSPACE), x_scale, sums, w, state;
+    size_t x = GEMM_TOKENS * K, at = 0;
     struct scratch s;
 
-    x_scale = x + aligned(fp4 ? GEMM_TOKENS * K / 2
-                              : (size_t)pieces * GEMM_TOKENS * K * sizeof(uint16_t));
-    sums = x_scale + (fp4 ? aligned(swizzled_bytes(GEMM_TOKENS, K)) : 0);
-    w = sums + aligned(GEMM_TOKENS * N * sizeof(float));
-    state = w + aligned(fp4 ? swizzled_bytes(N, K) : N * K * sizeof(uint16_t));
-    s.workspace = base;
-    s.x = base + x;
-    s.x_scale = base + x_scale;
-    s.sums = base + sums;
-    s.w = base + w;
-    s.state = (struct softmax_state *)(base + state);
-    s.bytes = state + aligned(GEMM_TOKENS * sizeof *s.state);
+    s.workspace = cuda_take(base, &at, GEMM_WORKSPACE);
+    s.x = cuda_take(base, &at, fp4 ? x / 2 : (size_t)pieces * x * sizeof(uint16_t));
+    s.x_scale = cuda_take(base, &at, fp4 ? swizzled_bytes(GEMM_TOKENS, K) : 0);
+    s.sums = cuda_take(base, &at, GEMM_TOKENS * N * sizeof(float));
+    s.w = cuda_take(base, &at, fp4 ? swizzled_bytes(N, K) : N * K * sizeof(uint16_t));
+    s.state = (struct softmax_state *)cuda_take(base, &at, GEMM_TOKENS * sizeof *s.state);
+    s.bytes = at;
     return s;
 }
 
