@@ -82,7 +82,7 @@ static void check_tokenizer(struct check *k, const struct spec_model *choice)
     tokenizer_close(t);
 }
 
-/* What its kept waves take: two files for each rank. Without rates nobody knows yet whether a wave will
+/* What its kept waves take. Without rates nobody knows yet whether a wave will
  * take long enough. */
 static uint64_t kept_waves(const struct run *r)
 {
@@ -92,7 +92,8 @@ static uint64_t kept_waves(const struct run *r)
         const struct plan_rank *k = &r->plan->rank[i];
 
         if (k->keep || (k->keep_bytes && !r->timed))
-            bytes += 2 * wave_file_bytes(k->keep_bytes, k->wave * (uint64_t)r->plan->microbatch);
+            bytes += (uint64_t)k->keep_files *
+                     wave_file_bytes(k->keep_bytes, (uint64_t)k->wave * (uint64_t)r->plan->microbatch);
     }
     return bytes;
 }

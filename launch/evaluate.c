@@ -435,6 +435,8 @@ static enum status restore(struct evaluation *v, struct run *r, struct err *e)
 /* Plan and weights: but for the connecting, ranks agree on failures. */
 static enum status prepare(struct evaluation *v, struct run *r, bool *agreed, struct err *e)
 {
+    char text[WAVE_NOTE];
+
     enter_phase(v, "plan");
     TRY(run_warm_up(r, e));
     TRY(run_plan(r, e));
@@ -454,9 +456,8 @@ static enum status prepare(struct evaluation *v, struct run *r, bool *agreed, st
     }
     enter_phase(v, "load");
     TRY(run_load(r, NULL, NULL, e));
-    if (*wave_file_note(r->waves))
-        fprintf(stderr, "nvfp4_ppl: %s: rank %d: %s\n", r->choice->label, v->comm->rank,
-                wave_file_note(r->waves));
+    for (int i = 0; wave_file_note(r->waves, i, text); i++)
+        fprintf(stderr, "nvfp4_ppl: %s: rank %d: %s\n", r->choice->label, v->comm->rank, text);
     if (is_root(v))
         link_print(stderr, r->link, r->plan);
     return OK;

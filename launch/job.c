@@ -208,6 +208,41 @@ enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err 
     return job_share_bytes(c, mine->doc, ((size_t)head.n_docs + 1) * sizeof *mine->doc, e);
 }
 
+enum status job_share_kept(struct comm *c, const struct plan_kept *mine, int n,
+                           struct plan_kept **all, int *n_all, struct err *e)
+{
+    int *count = calloc((size_t)c->ranks, sizeof *count), most = 1; /* gather takes as many of each */
+    struct plan_kept *row, *rows;
+    enum status st;
+
+    *all = NULL;
+    *n_all = 0;
+    if (!count)
+        return fail(e, ERR_FIT, "no memory for %d ranks", c->ranks);
+    st = c->ops->gather(c, &n, count, sizeof n, e);
+    for (int r = 0; st == OK && r < c->ranks; r++)
+        most = count[r] > most ? count[r] : most;
+    row = calloc((size_t)most, sizeof *row);
+    rows = calloc((size_t)c->ranks * (size_t)most, sizeof *rows);
+    if (st == OK && (!row || !rows))
+        st = fail(e, ERR_FIT, "no memory for %d pieces of waves", most);
+    if (st == OK) {
+        for (int i = 0; i < n; i++)
+            row[i] = mine[i];
+        st = c->ops->gather(c, row, rows, (size_t)most * sizeof *row, e);
+    }
+    for (int r = 0; st == OK && r < c->ranks; r++) /* they close ranks */
+        for (int i = 0; i < count[r]; i++)
+            rows[(*n_all)++] = rows[r * most + i];
+    free(count);
+    free(row);
+    if (st == OK)
+        *all = rows;
+    else
+        free(rows);
+    return st;
+}
+
 struct plan_cap job_cap(const struct spec_caps *caps, int rank, int local_ranks,
                         struct plan_cap mine, bool arena_is_host)
 {

@@ -31,6 +31,10 @@ MUST_USE enum status job_share_corpus(struct comm *c, struct corpus **corpus, st
 /* Rank 0's bytes on every rank. */
 MUST_USE enum status job_share_bytes(struct comm *c, void *data, size_t bytes, struct err *e);
 
+/* What each rank offers to go on from, of all ranks: n_all of them in *all, which the caller frees. */
+MUST_USE enum status job_share_kept(struct comm *c, const struct plan_kept *mine, int n,
+                                    struct plan_kept **all, int *n_all, struct err *e);
+
 /* The cap of every rank, and its share of its host's budget for parked hidden states: the spec's, or
  * `mine`, what is free for this one (less that share, where `arena_is_host`), but no more in all than
  * `limit`, what this process may take (cgroup, ulimit). Fills cap[ranks] the same everywhere. */

@@ -42,8 +42,8 @@ static void print_row(FILE *to, const char *rank, const char *layers, int width,
     fputc('\n', to);
 }
 
-/* How a wave is kept in the run's folder; where it should be and is not, why. */
-static void print_keeping(FILE *to, const struct plan *p, const struct plan_request *q, int r)
+/* How a wave is kept in the run's folder. */
+static void print_keeping(FILE *to, const struct plan *p, int r)
 {
     const struct plan_rank *k = &p->rank[r];
     char bytes[SIZE_TEXT];
@@ -51,8 +51,6 @@ static void print_keeping(FILE *to, const struct plan *p, const struct plan_requ
     if (k->keep)
         fprintf(to, "rank %d keeps %s of hidden states after every %d layer%s of a wave\n", r,
                 size_format(k->keep_bytes, bytes), k->keep, k->keep == 1 ? "" : "s");
-    else if (plan_loses_wave(q, p, r))
-        fprintf(to, "rank %d does not keep its waves: its pipeline has several stages\n", r);
 }
 
 static void print_streaming(FILE *to, const struct plan *p, const struct plan_request *q, bool timed)
@@ -77,7 +75,7 @@ static void print_streaming(FILE *to, const struct plan *p, const struct plan_re
                     k->stall);
         fputc('\n', to);
         if (timed)
-            print_keeping(to, p, q, r);
+            print_keeping(to, p, r);
     }
     if (any && timed)
         fprintf(to, "reckoned with %.0f GFLOP/s and %s/s from the file on each rank\n",

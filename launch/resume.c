@@ -112,6 +112,7 @@ static enum status restore(void *context, int64_t window, const double *nll, int
     if (score_done(r->score, window))
         return fail(e, ERR_DATA, "window %lld stands there twice", (long long)window);
     score_add(r->score, window, nll);
+    score_save(r->score, window);
     return OK;
 }
 
@@ -232,6 +233,11 @@ int64_t resume_kept(const struct resume *x)
     return x ? x->kept : 0;
 }
 
+static bool is_saved(void *context, int64_t window)
+{
+    return score_saved(context, window);
+}
+
 enum status resume_keep(struct resume *x, struct err *e)
 {
     int64_t scored;
@@ -247,7 +253,11 @@ enum status resume_keep(struct resume *x, struct err *e)
                         v.len - v.score_from, e));
     }
     TRY(journal_sync(x->journal, e));
-    x->kept = scored;
+    if (scored == x->kept)
+        return OK;
+    for (; x->kept < scored; x->kept++)
+        score_save(x->run->score, score_arrival(x->run->score, x->kept));
+    wave_files_remove_done(x->dir, x->name, x->run->plan, x->run->windows, is_saved, x->run->score);
     return OK;
 }
 

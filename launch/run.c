@@ -469,7 +469,7 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
 
     comm_note(r->comm, "loading", 0);
     if (r->waves)
-        wave_file_go_on(r->waves, r->plan);
+        TRY(wave_file_go_on(r->waves, r->plan, r->comm, e));
     TRY(warm_up(r, e));
     if (r->score) /* the plan counts what it holds of the windows that are to be run */
         held = (uint64_t)r->windows->count * (uint64_t)windows_columns(r->windows) * sizeof(double);
@@ -484,10 +484,10 @@ enum status run_load(struct run *r, void (*on_load)(void *, uint64_t, uint64_t),
 
 static enum status gather_ranks(struct run *r, const struct schedule_times *times, struct err *e)
 {
+    struct plan_wave first = {.begin = r->plan->rank[r->comm->rank].first};
     struct run_rank mine = {.fault = stage_first_fault(r->stage),
                             .read = stage_bytes_read(r->stage),
                             .parked = stage_parked(r->stage),
-                            .begin = r->plan->rank[r->comm->rank].begin,
                             .kept = times->kept,
                             .load = r->load_seconds,
                             .compute = times->compute,
@@ -496,6 +496,8 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
                             .keep = times->keep,
                             .total = clock_seconds() - r->started};
 
+    plan_next_wave(r->plan, r->comm->rank, &first);
+    mine.begin = first.begin;
     TRY(budget_peak(&r->budget, &r->plan->rank[r->comm->rank], &mine.peak, &mine.available, e));
     snprintf(mine.host, sizeof mine.host, "%s", r->comm->host);
     snprintf(mine.device, sizeof mine.device, "%s", r->kernels->describe(r->device));

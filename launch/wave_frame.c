@@ -1,5 +1,7 @@
 #include "launch/wave_frame.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { PIECE_HEAD = 2 * 8, FORMAT = 1 };
@@ -44,6 +46,23 @@ bool wave_piece_read(const uint8_t *body, size_t n, struct wave_piece *p)
     p->bytes = body + PIECE_HEAD;
     p->n = n - PIECE_HEAD;
     return true;
+}
+
+void wave_name_make(char out[NAME_MAX + 1], const char *journal, int rank, int64_t first)
+{
+    snprintf(out, NAME_MAX + 1, "%s.wave-%d-%" PRId64, journal, rank, first);
+}
+
+bool wave_name_read(const char *name, const char *journal, int *rank, int64_t *first)
+{
+    size_t n = strlen(journal);
+    char same[NAME_MAX + 1];
+
+    if (strncmp(name, journal, n) != 0 ||
+        sscanf(name + n, ".wave-%9d-%18" SCNd64, rank, first) != 2)
+        return false;
+    wave_name_make(same, journal, *rank, *first);
+    return *rank >= 0 && *first >= 0 && strcmp(same, name) == 0;
 }
 
 uint64_t wave_file_bytes(uint64_t hidden_bytes, uint64_t windows)

@@ -132,10 +132,10 @@ static void fill(struct plan *p, const struct plan_sizes *s, const int *cut)
         CHECK(k->total <= k->cap.bytes);
         CHECK(k->parked_bytes <= k->cap.park);
         plan_predict(s, k);
-        plan_keep(s, k);
         p->flops += k->flops;
         slowest = fmax(slowest, k->flops);
     }
+    plan_keep(s, p);
     p->seconds = plan_pipeline_seconds(p);
     p->balance = p->flops / p->ranks / slowest;
 }
@@ -170,15 +170,6 @@ static enum status plan_stages(const struct plan_request *q, int stages, struct 
     return st;
 }
 
-void plan_go_on(struct plan *p, int rank, int begin, int microbatches)
-{
-    struct plan_rank *r = &p->rank[rank];
-
-    CHECK(begin >= r->first && begin < r->last && microbatches > 0 && microbatches <= r->wave);
-    r->begin = begin;
-    r->begin_wave = microbatches;
-}
-
 bool plan_has_streams(const struct plan *p)
 {
     for (int r = 0; r < p->ranks; r++)
@@ -195,29 +186,11 @@ static bool has_stalls(const struct plan *p)
     return false;
 }
 
-bool plan_loses_wave(const struct plan_request *q, const struct plan *p, int rank)
-{
-    const struct plan_rank *r = &p->rank[rank];
-
-    return q->keeps && p->stages > 1 && r->streamed && r->microbatches > 0 &&
-           plan_wave_seconds(r) > PLAN_LOSS;
-}
-
-static bool loses_waves(const struct plan_request *q, const struct plan *p)
-{
-    for (int r = 0; r < p->ranks; r++)
-        if (plan_loses_wave(q, p, r))
-            return true;
-    return false;
-}
-
 /* Is `a`, of fewer stages, to be kept before `b`? */
-static bool better(const struct plan_request *q, const struct plan *a, const struct plan *b)
+static bool better(const struct plan *a, const struct plan *b)
 {
     if (plan_has_streams(a) != plan_has_streams(b))
         return plan_has_streams(b);
-    if (loses_waves(q, a) != loses_waves(q, b))
-        return loses_waves(q, b);
     if (has_stalls(a) != has_stalls(b))
         return has_stalls(b);
     return !has_stalls(a) || a->seconds <= b->seconds;
@@ -249,7 +222,7 @@ static enum status try_plan(const struct plan_request *q, struct plan **out, str
             plan_free(best);
             return e->code;
         }
-        if (p && best && better(q, best, p)) {
+        if (p && best && better(best, p)) {
             plan_free(p);
         } else if (p) {
             plan_free(best);
@@ -401,7 +374,9 @@ enum status plan_make(const struct plan_request *q, struct plan **out, struct er
 
 void plan_free(struct plan *p)
 {
-    if (p)
+    if (p) {
         free(p->rank);
+        free(p->kept);
+    }
     free(p);
 }

@@ -20,14 +20,17 @@
  * of the arena for each layer. On a GPU they pass through two in turns: while one is computed, the one
  * before goes back to the host and the next comes.
  *
- * Keeping (wave_store.h): where one rank streams all layers and a wave takes longer than PLAN_LOSS, its
+ * Keeping (wave_store.h): where a wave takes a streaming rank longer than its share of PLAN_LOSS, the
  * hidden states are kept on the disk every so many layers: as seldom as loses no more than that, or,
  * where it takes long, as makes computing PLAN_KEEP_SHARE times as long as writing, at the rate of
- * reading. Stages that pass a wave on do not keep theirs: who sends it would have to be asked again. Their
- * waves are as short as hides the reading; where such a one takes longer all the same, stages of all
- * layers are preferred.
+ * reading. Each of S stages has PLAN_LOSS / S: what a wave has been through since it was kept last may
+ * be the end of one stage, stages that keep nothing, and the beginning of another one.
  *
- * Memory: plan_make allocates; plan_free frees (accepts NULL). */
+ * Going on: what an earlier run kept is offered to plan_go_on. Those microbatches begin at the layer that
+ * they were kept before, on the rank that has it; earlier stages leave them out. A rank's own order of
+ * what it has to do is that of the text, whatever is left out.
+ *
+ * Memory: plan_make allocates, plan_go_on too; plan_free frees (accepts NULL). */
 #ifndef STAGE_PLAN_H
 #define STAGE_PLAN_H
 
@@ -116,13 +119,20 @@ struct plan_rank {
     uint64_t weights, activations, scratch, scoring, comm, overhead, total;
     uint64_t parked_bytes;   /* of host memory, never more than cap.park; not in `total` */
     int keep;                /* a wave's hidden states are kept after so many layers each; 0 = never */
-    uint64_t keep_bytes;     /* of them in the run's folder */
-    int begin, begin_wave;   /* the first wave: its first layer, its microbatches (plan_go_on) */
+    uint64_t keep_bytes;     /* of a wave's, in the run's folder */
+    int64_t keep_files;      /* waves of it there at a time, at most */
     uint64_t owned;          /* file bytes of its tensors */
     uint64_t streamed_bytes; /* file bytes read again for every wave */
     double flops;            /* of a whole run */
     double seconds, stall;   /* predicted: at work and keeping, and of that waiting for layers */
     struct plan_map map;
+};
+
+/* Microbatches [from, to) of a replica, kept as `layer` is to find them: the rank that begins with them
+ * has that layer and the one before. Plain bytes: it travels. */
+struct plan_kept {
+    int replica, layer;
+    int64_t from, to;
 };
 
 struct plan {
@@ -133,17 +143,35 @@ struct plan {
     double flops;           /* all ranks */
     double balance;         /* mean rank / slowest rank, 1 = perfectly even */
     double seconds;         /* predicted from the rates, until the last stage has finished */
+    struct plan_kept *kept; /* [n_kept] what is gone on from: by replica, then microbatch */
+    int n_kept;
 };
 
 MUST_USE enum status plan_make(const struct plan_request *q, struct plan **out, struct err *e);
 void plan_free(struct plan *p);
-/* The first wave of a rank has been through the layers before `begin`, and is of so many
- * microbatches. */
-void plan_go_on(struct plan *p, int rank, int begin, int microbatches);
+/* Goes on from what is offered, once; the same offers on every rank, each for a layer that a stage may
+ * begin with. Of several for a microbatch the farthest on is taken; what is not worth the layers that
+ * would be read for it alone is left. */
+MUST_USE enum status plan_go_on(struct plan *p, const struct plan_kept *offer, int n, struct err *e);
+/* The stage that may begin with what was kept before `layer`; -1 = none. */
+int plan_stage_of(const struct plan *p, int layer);
+/* How many microbatches a rank has to do; the i-th of them, counted among all of its replica. */
+int64_t plan_to_do(const struct plan *p, int rank);
+int64_t plan_microbatch(const struct plan *p, int rank, int64_t i);
+/* The first one from the i-th on that was not kept for it, but comes from the embedding or the rank
+ * before; as many as it has to do: none does. */
+int64_t plan_next_arrival(const struct plan *p, int rank, int64_t i);
+
+/* The [from, to)-th microbatches that a rank has to do, through its layers from `begin` on: where that is
+ * not its first one, from what was kept. */
+struct plan_wave {
+    int64_t from, to;
+    int begin;
+};
+/* The next wave of a rank, after {0} its first one; false: there is none. */
+bool plan_next_wave(const struct plan *p, int rank, struct plan_wave *w);
 /* Predicted seconds of a wave of a rank that has microbatches. */
 double plan_wave_seconds(const struct plan_rank *r);
-/* May a rank lose more than PLAN_LOSS of a wave, which cannot be kept though there is a folder? */
-bool plan_loses_wave(const struct plan_request *q, const struct plan *p, int rank);
 /* Does any rank stream layers? */
 bool plan_has_streams(const struct plan *p);
 

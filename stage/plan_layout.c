@@ -377,8 +377,6 @@ struct plan_rank plan_lay_out(const struct plan_sizes *s, int rank, int first, i
                           .last = last,
                           .streamed = shape.streamed,
                           .wave = shape.wave,
-                          .begin = first,
-                          .begin_wave = shape.wave,
                           .embed = stage == 0,
                           .head = stage == s->stages - 1,
                           .parked = shape.parked,

@@ -3,6 +3,7 @@
  *   plan_layout.c  bytes and offsets of one rank for given layers
  *   plan_split.c   which rank takes which layers
  *   plan_time.c    how long it takes
+ *   plan_waves.c   in which order a rank does what it has to do, going on from what was kept
  *   plan.c         the microbatch, the whole plan, the refusal and its advice */
 #ifndef STAGE_PLAN_PARTS_H
 #define STAGE_PLAN_PARTS_H
@@ -45,8 +46,8 @@ struct plan_shape plan_range_shape(const struct plan_sizes *s, int stage, int fi
 double plan_park_seconds(const struct plan_sizes *s, const struct plan_rank *r, int i);
 /* Fills in seconds and stall of a rank. */
 void plan_predict(const struct plan_sizes *s, struct plan_rank *r);
-/* Fills in how a rank that holds all layers keeps hidden states, and adds the time that takes. */
-void plan_keep(const struct plan_sizes *s, struct plan_rank *r);
+/* Fills in how ranks keep hidden states, and adds the time that takes. */
+void plan_keep(const struct plan_sizes *s, struct plan *p);
 /* From the arrival of a wave until its first microbatch leaves. */
 double plan_lag(const struct plan_rank *r);
 /* Seconds until the last stage of the first replica, which has the most to do, has finished. */

@@ -81,22 +81,38 @@ double plan_wave_seconds(const struct plan_rank *r)
     return r->seconds * r->wave / (double)r->microbatches;
 }
 
-void plan_keep(const struct plan_sizes *s, struct plan_rank *r)
+static void keep_waves(const struct plan_sizes *s, struct plan_rank *r)
 {
     double waves = ceil((double)r->microbatches / r->wave), layers = r->last - r->first;
     double layer, writing, most, pieces;
 
-    if (!s->q->keeps || s->stages > 1 || !r->streamed || r->microbatches == 0)
-        return;
     r->keep_bytes = (uint64_t)r->wave * s->hidden;
     layer = plan_wave_seconds(r) / layers;
     writing = (double)r->keep_bytes / s->q->rates.read;
-    most = fmax(floor(PLAN_LOSS / layer), fmax(1, ceil(PLAN_KEEP_SHARE * writing / layer)));
+    most = fmax(floor(PLAN_LOSS / layer / s->stages),
+                fmax(1, ceil(PLAN_KEEP_SHARE * writing / layer)));
     if (most >= layers) /* a whole wave takes less */
         return;
     pieces = ceil(layers / most); /* of equal size: no shorter one at the end */
     r->keep = (int)ceil(layers / pieces);
     r->seconds += waves * (ceil(layers / r->keep) - 1) * writing;
+}
+
+void plan_keep(const struct plan_sizes *s, struct plan *p)
+{
+    int64_t later = 0; /* microbatches that are in the buffers of later stages at a time */
+
+    for (int i = p->ranks - 1; s->q->keeps && i >= 0; i--) {
+        struct plan_rank *r = &p->rank[i];
+
+        if (r->head)
+            later = 0;
+        if (r->streamed && r->microbatches > 0)
+            keep_waves(s, r);
+        /* files go when the last one of their wave is scored; two of the next wave are beside them */
+        r->keep_files = 2 + (later + r->wave - 1) / r->wave + (later > 0);
+        later += r->n_hidden + r->parked;
+    }
 }
 
 /* It waits for the others before the last layer. */

@@ -9,20 +9,22 @@
 
 struct reader {
     struct reader_request q;
-    int *order;       /* [streamed] the streamed layers */
-    int64_t total;    /* reads in all: waves x streamed, less those to skip */
+    const struct plan_rank *me;
+    struct plan_wave wave; /* that it reads for, and which layer may be next in it */
+    int next;
     pthread_t thread;
     bool started;
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool stop;
+    bool stop, ended; /* ended: all is read */
     int64_t read, acquired, released; /* so far; slot of read n is n % PLAN_SLOTS */
     uint64_t before, bytes; /* that the shard had read before; that were read here */
     enum status status; /* of the reader: once not OK, it has ended */
     struct err err;
     double stall;
     struct layer_weights weights[PLAN_SLOTS];
+    int layer[PLAN_SLOTS]; /* that they are of */
 };
 
 /* Waits until `bytes`, begun at `since`, have taken their time; holds the lock. */
@@ -37,20 +39,31 @@ static void keep_limit(struct reader *r, double since, uint64_t bytes)
         late = pthread_cond_timedwait(&r->changed, &r->lock, &limit);
 }
 
-/* The layer of read n. */
-static int layer_of(const struct reader *r, int64_t n)
+/* The streamed layer that is read next; negative: none is. */
+static int next_layer(struct reader *r)
 {
-    return r->order[(n + r->q.skip) % r->q.plan->streamed];
+    while (true) {
+        while (r->next < r->me->last) {
+            int layer = r->next++;
+
+            if (plan_streams(r->me, layer))
+                return layer;
+        }
+        if (!plan_next_wave(r->q.plan, r->q.rank, &r->wave))
+            return -1;
+        r->next = r->wave.begin;
+    }
 }
 
 static void *read_ahead(void *argument)
 {
     struct reader *r = argument;
+    int layer = next_layer(r);
 
     pthread_mutex_lock(&r->lock);
-    while (!r->stop && r->read < r->total && r->status == OK) {
+    while (!r->stop && layer >= 0 && r->status == OK) {
         int64_t n = r->read;
-        int slot = (int)(n % PLAN_SLOTS), layer = layer_of(r, n);
+        int slot = (int)(n % PLAN_SLOTS);
         struct err err = {.code = OK};
         double begin = clock_seconds();
         enum status st;
@@ -60,7 +73,7 @@ static void *read_ahead(void *argument)
             continue;
         }
         pthread_mutex_unlock(&r->lock);
-        st = shard_load_layer(r->q.shard, layer, r->q.arena + r->q.plan->map.slot[slot],
+        st = shard_load_layer(r->q.shard, layer, r->q.arena + r->me->map.slot[slot],
                               &r->weights[slot], &err);
         if (st != OK)
             fail_in(&err, "layer %d", layer);
@@ -70,10 +83,15 @@ static void *read_ahead(void *argument)
         r->status = st;
         r->err = err;
         r->bytes = r->q.shard->read - r->before;
-        if (st == OK)
+        if (st == OK) {
+            r->layer[slot] = layer;
             r->read++;
+            layer = next_layer(r);
+        }
         pthread_cond_broadcast(&r->changed);
     }
+    r->ended = true;
+    pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
     return NULL;
 }
@@ -81,22 +99,13 @@ static void *read_ahead(void *argument)
 enum status reader_open(const struct reader_request *q, struct reader **out, struct err *e)
 {
     struct reader *r = calloc(1, sizeof *r);
-    int n = 0;
 
-    CHECK(q->plan->streamed > 0 && q->waves * q->plan->streamed > q->skip);
-    if (r)
-        r->order = malloc((size_t)q->plan->streamed * sizeof *r->order);
-    if (!r || !r->order) {
-        free(r);
+    if (!r)
         return fail(e, ERR_FIT, "no memory for the layer reader");
-    }
     r->q = *q;
+    r->me = &q->plan->rank[q->rank];
+    r->next = r->me->last;
     r->before = q->shard->read;
-    r->total = q->waves * q->plan->streamed - q->skip;
-    for (int i = q->plan->first; i < q->plan->last; i++)
-        if (plan_streams(q->plan, i))
-            r->order[n++] = i;
-    CHECK(n == q->plan->streamed);
     pthread_mutex_init(&r->lock, NULL);
     clock_condition(&r->changed);
     if (pthread_create(&r->thread, NULL, read_ahead, r) != 0) {
@@ -120,19 +129,17 @@ void reader_close(struct reader *r)
         pthread_join(r->thread, NULL);
     pthread_mutex_destroy(&r->lock);
     pthread_cond_destroy(&r->changed);
-    free(r->order);
     free(r);
 }
 
-/* Until read `n` is done; holds the lock. */
+/* Until read `n` is done, or all is; holds the lock. */
 static enum status wait_for_read(struct reader *r, int64_t n, struct err *e)
 {
-    while (r->read <= n && r->status == OK)
+    while (r->read <= n && !r->ended)
         pthread_cond_wait(&r->changed, &r->lock);
-    if (r->read > n)
-        return OK;
-    *e = r->err;
-    return r->status;
+    if (r->read <= n)
+        *e = r->err;
+    return r->read > n ? OK : r->status;
 }
 
 enum status reader_wait_first(struct reader *r, struct err *e)
@@ -152,11 +159,15 @@ enum status reader_acquire(struct reader *r, int layer, const struct layer_weigh
     enum status st;
 
     pthread_mutex_lock(&r->lock);
-    CHECK(r->acquired == r->released && r->acquired < r->total);
-    CHECK(layer_of(r, r->acquired) == layer);
+    CHECK(r->acquired == r->released);
     st = wait_for_read(r, r->acquired, e);
-    if (st == OK)
-        *weights = &r->weights[r->acquired++ % PLAN_SLOTS];
+    if (st == OK) {
+        int slot = (int)(r->acquired % PLAN_SLOTS);
+
+        CHECK(r->acquired < r->read && r->layer[slot] == layer);
+        *weights = &r->weights[slot];
+        r->acquired++;
+    }
     r->stall += clock_seconds() - begin;
     pthread_mutex_unlock(&r->lock);
     return st;

@@ -19,9 +19,9 @@ struct reader;
 
 struct reader_request {
     struct shard_reader *shard; /* the thread's own until reader_close */
-    const struct plan_rank *plan;
+    const struct plan *plan;
+    int rank;
     char *arena;
-    int64_t waves, skip; /* skip: reads of the first wave that are left out, its first ones */
     double read_limit; /* bytes per second; 0 = as fast as it goes */
 };
 

@@ -21,20 +21,17 @@ struct inbox {
     int64_t scored; /* microbatches of the replica whose nll is in */
 };
 
-/* Microbatches [from, to) of a wave. */
-struct span {
-    int64_t from, to;
-};
-
-/* The transfers under way. Microbatches are counted within this rank's replica, but for those of an
- * inbox; in_text gives their number among all. */
+/* The transfers under way. Microbatches are counted among those that this rank has to do, but for those
+ * of an inbox: among those of its replica. `mine` and in_text give their number among all. */
 struct pipeline {
     const struct schedule_request *q;
     const struct plan_rank *me;
     struct microbatches *of;
     double *nll[2];       /* [T] each: last stage, being sent and being made */
     struct comm_ticket *receive, *send; /* [n_hidden] by buffer */
-    int *buffer;         /* [wave + n_hidden] of microbatch k mod that; PARKED: on the host */
+    int *buffer;         /* [wave] of microbatch k of the wave, mod that; PARKED: on the host */
+    int *arriving;       /* [n_hidden] buffers that are received into, in turns from `oldest` on */
+    int oldest, ahead;   /* receives that are started and not waited for */
     int *unused, n_unused; /* [n_hidden] buffers, the longest unused first; some are still sent from */
     int sent[TRANSFERS_AHEAD]; /* buffers of the last microbatches that left */
     int passing;         /* buffers that parked microbatches have now */
@@ -42,7 +39,9 @@ struct pipeline {
     struct comm_ticket nll_ticket[2];
     struct inbox *inbox;  /* [n_inbox] rank 0: of the replicas whose last stage is another rank */
     int n_inbox, n_receiving, turn; /* how many receive now; which is first to be looked at */
-    int64_t receiving, entered; /* microbatches whose receive was started, and was waited for */
+    int64_t to_do;       /* microbatches of this rank */
+    int64_t entered;     /* of them: they have come in, or were restored */
+    int64_t receiving;   /* the one to be received next */
     struct schedule_times times;
 };
 
@@ -53,7 +52,7 @@ static int64_t in_text(const struct pipeline *p, int replica, int64_t k)
 
 static int64_t mine(const struct pipeline *p, int64_t k)
 {
-    return in_text(p, p->me->replica, k);
+    return in_text(p, p->me->replica, plan_microbatch(p->q->plan, p->q->comm->rank, k));
 }
 
 static size_t hidden_bytes(const struct pipeline *p, int64_t k)
@@ -81,7 +80,7 @@ enum { PARKED = -1, NONE = -1 };
 
 static int *buffer_of(const struct pipeline *p, int64_t k)
 {
-    return &p->buffer[k % (p->me->wave + p->me->n_hidden)];
+    return &p->buffer[k % p->me->wave];
 }
 
 /* Place on the host of a microbatch of the wave that begins at `from`; negative: it stays in the
@@ -91,13 +90,15 @@ static int place_of(const struct pipeline *p, int64_t from, int64_t k)
     return (int)(k - from) - (p->me->wave - p->me->parked);
 }
 
-/* Gives microbatch k the buffer that is unused for longest, which nothing is sent from any more. */
-static void give_buffer(struct pipeline *p, int64_t k)
+/* The buffer that is unused for longest, which nothing is sent from any more. */
+static int pop_buffer(struct pipeline *p)
 {
+    int buffer = p->unused[0];
+
     CHECK(p->n_unused > 0);
-    *buffer_of(p, k) = p->unused[0];
     p->n_unused--;
     memmove(p->unused, p->unused + 1, (size_t)p->n_unused * sizeof *p->unused);
+    return buffer;
 }
 
 /* Until copies to the host and from it are done. */
@@ -107,13 +108,14 @@ static enum status copied(struct pipeline *p, struct err *e)
     return stage_copied(p->q->stage, e);
 }
 
-static enum status take_buffer(struct pipeline *p, int64_t k, struct err *e)
+/* The same once that is so. Microbatch k waits for it. */
+static enum status take_buffer(struct pipeline *p, int64_t k, int *buffer, struct err *e)
 {
     CHECK(p->n_unused > 0);
     TRY(wait_for(p, &p->send[p->unused[0]], "hand-over of an earlier one", mine(p, k), e));
     if (p->unused[0] == p->parking)
         TRY(copied(p, e));
-    give_buffer(p, k);
+    *buffer = pop_buffer(p);
     return OK;
 }
 
@@ -123,23 +125,25 @@ static void return_buffer(struct pipeline *p, int64_t k)
     *buffer_of(p, k) = PARKED;
 }
 
-/* May a microbatch be received now? Buffers are kept for parked ones to pass through. */
+/* May a microbatch be received now? Buffers are kept for parked ones to pass through, and for those that
+ * come before it by what was kept. */
 static bool may_receive(const struct pipeline *p)
 {
     int keep = p->me->passing - p->passing;
 
-    return !p->me->embed && p->receiving < p->me->microbatches && p->n_unused > keep &&
-           p->unused[0] != p->parking && p->receiving < p->entered + TRANSFERS_AHEAD;
+    return !p->me->embed && p->receiving < p->to_do && p->receiving == p->entered + p->ahead &&
+           p->n_unused > keep && p->unused[0] != p->parking && p->ahead < TRANSFERS_AHEAD;
 }
 
-static enum status receive(struct pipeline *p, struct err *e)
+static enum status receive(struct pipeline *p, int buffer, struct err *e)
 {
     struct comm *c = p->q->comm;
-    int buffer = *buffer_of(p, p->receiving);
 
     TRY(c->ops->recv(c, c->rank - 1, COMM_HIDDEN, stage_hidden(p->q->stage, buffer),
                      hidden_bytes(p, p->receiving), &p->receive[buffer], e));
-    p->receiving++;
+    p->receiving = plan_next_arrival(p->q->plan, c->rank, p->receiving + 1);
+    p->arriving[(p->oldest + p->ahead) % p->me->n_hidden] = buffer;
+    p->ahead++;
     return OK;
 }
 
@@ -154,8 +158,7 @@ static enum status start_receives(struct pipeline *p, struct err *e)
         TRY(c->ops->test(c, &p->send[p->unused[0]], &sent, e));
         if (!sent)
             return OK;
-        give_buffer(p, p->receiving);
-        TRY(receive(p, e));
+        TRY(receive(p, pop_buffer(p), e));
     }
     return OK;
 }
@@ -265,19 +268,23 @@ static enum status begin(struct pipeline *p, int64_t microbatch, struct err *e)
 /* Hidden states of a microbatch come in: from the embedding or from the rank before. */
 static enum status enter(struct pipeline *p, int64_t microbatch, struct err *e)
 {
-    if (!p->me->embed) {
-        if (p->receiving == microbatch) { /* only a buffer can have held it up */
-            TRY(take_buffer(p, microbatch, e));
-            TRY(receive(p, e));
-        }
-        p->entered++;
-        return wait_for(p, &p->receive[*buffer_of(p, microbatch)], "hidden states",
-                        mine(p, microbatch), e);
+    int *buffer = buffer_of(p, microbatch);
+
+    p->entered++;
+    if (p->me->embed) {
+        TRY(take_buffer(p, microbatch, buffer, e));
+        TRY(begin(p, microbatch, e));
+        microbatch_ids(p->of, mine(p, microbatch));
+        return stage_embed(p->q->stage, *buffer, p->of->ids, e);
     }
-    TRY(take_buffer(p, microbatch, e));
-    TRY(begin(p, microbatch, e));
-    microbatch_ids(p->of, mine(p, microbatch));
-    return stage_embed(p->q->stage, *buffer_of(p, microbatch), p->of->ids, e);
+    if (p->ahead == 0) { /* only a buffer can have held it up */
+        TRY(take_buffer(p, microbatch, buffer, e));
+        TRY(receive(p, *buffer, e));
+    }
+    *buffer = p->arriving[p->oldest];
+    p->oldest = (p->oldest + 1) % p->me->n_hidden;
+    p->ahead--;
+    return wait_for(p, &p->receive[*buffer], "hidden states", mine(p, microbatch), e);
 }
 
 /* They leave: to the head or to the rank after. */
@@ -312,14 +319,14 @@ static enum status keep_moving(struct pipeline *p, struct err *e)
  * out of that comes first. */
 static enum status fetch(struct pipeline *p, int64_t from, int64_t k, struct err *e)
 {
-    give_buffer(p, k);
+    *buffer_of(p, k) = pop_buffer(p);
     p->passing++;
     return stage_fetch(p->q->stage, *buffer_of(p, k), place_of(p, from, k),
                        microbatch_tokens(p->of, mine(p, k)), e);
 }
 
 /* The same for the one that is computed next, if there is a buffer for it now. */
-static enum status fetch_next(struct pipeline *p, int layer, struct span wave, int64_t k,
+static enum status fetch_next(struct pipeline *p, int layer, struct plan_wave wave, int64_t k,
                               struct err *e)
 {
     struct comm *c = p->q->comm;
@@ -335,7 +342,7 @@ static enum status fetch_next(struct pipeline *p, int layer, struct span wave, i
 }
 
 /* A microbatch that is there, through a layer, and what is copied meanwhile. */
-static enum status compute(struct pipeline *p, int layer, struct span wave, int64_t k,
+static enum status compute(struct pipeline *p, int layer, struct plan_wave wave, int64_t k,
                            struct err *e)
 {
     double before = clock_seconds();
@@ -375,7 +382,7 @@ static enum status park(struct pipeline *p, int64_t from, int64_t k, struct err 
 }
 
 /* One microbatch of a wave through one layer. */
-static enum status run_layer(struct pipeline *p, int layer, struct span wave, int64_t k,
+static enum status run_layer(struct pipeline *p, int layer, struct plan_wave wave, int64_t k,
                              struct err *e)
 {
     bool parked = place_of(p, wave.from, k) >= 0;
@@ -402,15 +409,16 @@ static uint64_t row_bytes(const struct pipeline *p)
     return (uint64_t)p->q->hidden * dtype_bytes(p->q->dtype);
 }
 
-/* A wave as the store has it, instead of through the layers before. */
-static enum status restore(struct pipeline *p, struct span wave, struct err *e)
+/* A wave as it was kept, instead of through the layers before. */
+static enum status restore(struct pipeline *p, struct plan_wave wave, struct err *e)
 {
     for (int64_t k = wave.from; k < wave.to; k++) {
+        p->entered++;
         *buffer_of(p, k) = PARKED;
         if (place_of(p, wave.from, k) < 0)
-            TRY(take_buffer(p, k, e));
-        TRY(wave_restore(p->q->store, p->q->stage, p->of, mine(p, k), where_is(p, wave.from, k),
-                         row_bytes(p), e));
+            TRY(take_buffer(p, k, buffer_of(p, k), e));
+        TRY(wave_restore(p->q->store, wave.begin, p->q->stage, p->of, mine(p, k),
+                         where_is(p, wave.from, k), row_bytes(p), e));
     }
     return OK;
 }
@@ -425,18 +433,19 @@ static bool is_due(const struct pipeline *p, int layer)
            stage_first_fault(p->q->stage).microbatch < 0;
 }
 
-static enum status keep(struct pipeline *p, int layer, struct span wave, struct err *e)
+static enum status keep(struct pipeline *p, int layer, struct plan_wave wave, struct err *e)
 {
     const struct wave_store *store = p->q->store;
     double before = clock_seconds();
-    int64_t windows = 0;
+    int64_t windows = 0, first;
     bool going;
 
     comm_note(p->q->comm, "keeping the wave before layer", layer);
     TRY(copied(p, e)); /* the last one may be on its way to the host, the first one back */
+    microbatch_window(p->of, mine(p, wave.from), 0, &first);
     for (int64_t k = wave.from; k < wave.to; k++)
         windows += microbatch_windows(p->of, mine(p, k));
-    going = store->begin(store->context, layer, windows);
+    going = store->begin(store->context, layer, windows_index(p->q->windows, first), windows);
     for (int64_t k = wave.from; k < wave.to && going; k++)
         TRY(wave_keep(store, p->q->stage, p->of, mine(p, k), where_is(p, wave.from, k),
                       row_bytes(p), &going, e));
@@ -447,15 +456,15 @@ static enum status keep(struct pipeline *p, int layer, struct span wave, struct 
     return OK;
 }
 
-/* A wave through this rank, from layer `begin` on, layer by layer. Its microbatches enter at the first
- * layer and leave after the last, each as soon as it can. */
-static enum status run_wave(struct pipeline *p, int begin, struct span wave, struct err *e)
+/* A wave through this rank, layer by layer. Its microbatches enter at the first layer, unless they were
+ * kept, and leave after the last, each as soon as it can. */
+static enum status run_wave(struct pipeline *p, struct plan_wave wave, struct err *e)
 {
     const struct plan_rank *me = p->me;
 
-    if (begin > me->first)
+    if (wave.begin > me->first)
         TRY(restore(p, wave, e));
-    for (int layer = begin; layer < me->last; layer++) {
+    for (int layer = wave.begin; layer < me->last; layer++) {
         TRY(stage_acquire(p->q->stage, layer, e));
         for (int64_t k = wave.from; k < wave.to; k++)
             TRY(run_layer(p, layer, wave, k, e));
@@ -473,11 +482,11 @@ static enum status run_wave(struct pipeline *p, int begin, struct span wave, str
 
 static enum status run(struct pipeline *p, struct err *e)
 {
-    int64_t n = p->me->microbatches, to = p->me->begin_wave;
-    int begin = p->me->begin;
+    int64_t n = p->to_do;
+    struct plan_wave wave = {0};
 
-    for (int64_t k = 0; k < n; k = to, to += p->me->wave, begin = p->me->first)
-        TRY(run_wave(p, begin, (struct span){k, to < n ? to : n}, e));
+    while (plan_next_wave(p->q->plan, p->q->comm->rank, &wave))
+        TRY(run_wave(p, wave, e));
     TRY(collect_rest(p, e));
     for (int i = 0; i < p->me->n_hidden; i++)
         TRY(wait_for(p, &p->send[i], "hand-over", mine(p, n - 1), e));
@@ -494,6 +503,7 @@ static void pipeline_close(struct pipeline *p)
     free(p->receive);
     free(p->send);
     free(p->buffer);
+    free(p->arriving);
     free(p->unused);
     for (int i = 0; p->inbox && i < p->n_inbox; i++)
         free(p->inbox[i].nll);
@@ -529,13 +539,16 @@ static enum status pipeline_open(struct pipeline *p, struct err *e)
     p->nll[1] = malloc(T * sizeof *p->nll[1]);
     p->receive = calloc(slots, sizeof *p->receive);
     p->send = calloc(slots, sizeof *p->send);
-    p->buffer = calloc((size_t)p->me->wave + slots, sizeof *p->buffer);
+    p->buffer = calloc((size_t)p->me->wave, sizeof *p->buffer);
+    p->arriving = calloc(slots, sizeof *p->arriving);
     p->unused = calloc(slots, sizeof *p->unused);
-    if (!p->nll[0] || !p->nll[1] || !p->receive || !p->send || !p->buffer || !p->unused ||
-        !open_inboxes(p))
+    if (!p->nll[0] || !p->nll[1] || !p->receive || !p->send || !p->buffer || !p->arriving ||
+        !p->unused || !open_inboxes(p))
         return fail(e, ERR_FIT, "no memory for the nll of %zu tokens", T);
     for (p->n_unused = 0; p->n_unused < p->me->n_hidden; p->n_unused++)
         p->unused[p->n_unused] = p->n_unused;
+    p->to_do = plan_to_do(plan, p->q->comm->rank);
+    p->receiving = plan_next_arrival(plan, p->q->comm->rank, 0);
     return OK;
 }
 

@@ -4,11 +4,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+enum state { AWAITED, DONE, SAVED };
+
 struct score {
     const struct windows *windows;
     int columns;
     double *nll;  /* [windows][columns] */
-    bool *done;   /* [windows] */
+    uint8_t *state; /* [windows] enum state */
     int64_t *arrival; /* [windows] in the order they came, the first running.windows of them */
     struct totals running;
     pthread_mutex_t lock;
@@ -26,9 +28,9 @@ enum status score_open(const struct windows *w, struct score **out, struct err *
     s->columns = (int)columns;
     s->running.bad_window = -1;
     s->nll = malloc(cells * sizeof *s->nll);
-    s->done = calloc((size_t)w->all, sizeof *s->done);
+    s->state = calloc((size_t)w->all, sizeof *s->state);
     s->arrival = malloc((size_t)w->all * sizeof *s->arrival);
-    if (!s->nll || !s->done || !s->arrival) {
+    if (!s->nll || !s->state || !s->arrival) {
         score_close(s);
         return fail(e, ERR_FIT, "no memory for the nll of %zu positions", cells);
     }
@@ -44,7 +46,7 @@ void score_close(struct score *s)
         return;
     pthread_mutex_destroy(&s->lock);
     free(s->nll);
-    free(s->done);
+    free(s->state);
     free(s->arrival);
     free(s);
 }
@@ -55,12 +57,12 @@ void score_add(struct score *s, int64_t window, const double *nll)
     double *row = s->nll + window * s->columns;
 
     pthread_mutex_lock(&s->lock);
-    CHECK(!s->done[window]);
+    CHECK(s->state[window] == AWAITED);
     for (int p = v.score_from; p < v.len; p++) {
         row[p - 1] = nll[p - v.score_from];
         s->running.sum_nll += row[p - 1];
     }
-    s->done[window] = true;
+    s->state[window] = DONE;
     s->arrival[s->running.windows++] = window;
     s->running.tokens += v.len - v.score_from;
     pthread_mutex_unlock(&s->lock);
@@ -105,7 +107,7 @@ static double between_windows(const struct score *s, double mean)
         struct window v = windows_at(s->windows, i);
         double deviation = 0;
 
-        if (!s->done[i])
+        if (s->state[i] == AWAITED)
             continue;
         for (int p = v.score_from; p < v.len; p++)
             deviation += s->nll[i * s->columns + p - 1] - mean;
@@ -123,7 +125,7 @@ struct totals score_totals(struct score *s)
     for (int64_t i = 0; i < s->windows->all; i++) {
         struct window v = windows_at(s->windows, i);
 
-        if (s->done[i])
+        if (s->state[i] != AWAITED)
             add_window(&t, &v, s->nll + i * s->columns, i, &squares);
     }
     double n = (double)t.tokens, blocks = (double)t.windows;
@@ -136,14 +138,32 @@ struct totals score_totals(struct score *s)
     return t;
 }
 
-bool score_done(struct score *s, int64_t window)
+static enum state state_of(struct score *s, int64_t window)
 {
-    bool done;
+    enum state state;
 
     pthread_mutex_lock(&s->lock);
-    done = s->done[window];
+    state = s->state[window];
     pthread_mutex_unlock(&s->lock);
-    return done;
+    return state;
+}
+
+bool score_done(struct score *s, int64_t window)
+{
+    return state_of(s, window) != AWAITED;
+}
+
+void score_save(struct score *s, int64_t window)
+{
+    pthread_mutex_lock(&s->lock);
+    CHECK(s->state[window] == DONE);
+    s->state[window] = SAVED;
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool score_saved(struct score *s, int64_t window)
+{
+    return state_of(s, window) == SAVED;
 }
 
 int64_t score_arrival(struct score *s, int64_t n)

@@ -38,6 +38,9 @@ void score_close(struct score *s);
 /* nll[0 .. len - score_from) of a window; once for each. */
 void score_add(struct score *s, int64_t window, const double *nll);
 bool score_done(struct score *s, int64_t window);
+/* One that was added is on the disk, too; and is it? */
+void score_save(struct score *s, int64_t window);
+bool score_saved(struct score *s, int64_t window);
 /* The window that came n-th (from 0), n < windows of score_running; and its nll, score_from first:
  * what has been added never changes. */
 int64_t score_arrival(struct score *s, int64_t n);

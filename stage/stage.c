@@ -93,19 +93,13 @@ static enum status load_weights(struct stage *s, const struct stage_request *q, 
 /* The thread that reads streamed layers; the first of them is there when this returns. */
 static enum status start_reader(struct stage *s, const struct stage_request *q, struct err *e)
 {
-    const struct plan_rank *p = s->plan;
     struct reader_request r = {.shard = &s->shard,
-                               .plan = p,
+                               .plan = q->plan,
+                               .rank = q->rank,
                                .arena = s->arena,
-                               .waves = 1,
                                .read_limit = q->read_limit};
 
-    if (p->microbatches > p->begin_wave)
-        r.waves += (p->microbatches - p->begin_wave + p->wave - 1) / p->wave;
-    for (int i = p->first; i < p->begin; i++)
-        r.skip += plan_streams(p, i);
-    /* a replica too many has nothing to do; nor has the reader where the last wave is almost done */
-    if (p->microbatches == 0 || r.waves * p->streamed == r.skip)
+    if (s->plan->streamed == 0)
         return OK;
     TRY(reader_open(&r, &s->reader, e));
     return reader_wait_first(s->reader, e);

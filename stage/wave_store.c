@@ -46,7 +46,7 @@ enum status wave_keep(const struct wave_store *to, struct stage *s, const struct
     return OK;
 }
 
-enum status wave_restore(const struct wave_store *from, struct stage *s,
+enum status wave_restore(const struct wave_store *from, int layer, struct stage *s,
                          const struct microbatches *of, int64_t k, struct stage_place to,
                          uint64_t row, struct err *e)
 {
@@ -54,7 +54,7 @@ enum status wave_restore(const struct wave_store *from, struct stage *s,
     char piece[WAVE_PIECE];
 
     while (next_piece(&w)) {
-        TRY(from->read(from->context, w.window, w.at, piece, w.n, e));
+        TRY(from->read(from->context, layer, w.window, w.at, piece, w.n, e));
         TRY(stage_copy_in(s, to, w.start + w.at, piece, w.n, e));
     }
     return OK;

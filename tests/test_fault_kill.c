@@ -47,8 +47,7 @@ static bool try_kill(const char *want, const struct way *way, const char *site, 
         next.spec = NULL; /* it would not fit */
     run_close(way_expect(out, &next, 0));
     EXPECT(way_differs(want, out) == 0);
-    EXPECT(!file_exists(way_file(out, "journal.wave-0")));
-    EXPECT(!file_exists(way_file(out, "journal.wave-0.new")));
+    EXPECT(way_waves(out) == 0);
     if (way_restored(out) < done)
         printf("%s: %d windows done, %d restored\n", fault, done, way_restored(out));
     EXPECT(way_restored(out) >= done);

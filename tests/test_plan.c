@@ -351,7 +351,7 @@ static struct plan_rank kept(struct plan_request *q, double flops, double *wave)
 }
 
 /* A wave is kept so often that ten minutes may be lost, no oftener than a disk can take, and not where
- * it takes less, where there is no folder, or where it goes on to another stage. */
+ * it takes less or where there is no folder. */
 static void waves_are_kept(void)
 {
     struct model *m = fake_model(24, 512, 1024, 8, 1, 64, 512, 0);
@@ -382,42 +382,152 @@ static void waves_are_kept(void)
     q.keeps = false;
     EXPECT(kept(&q, at_one_flops / 2400, &wave).keep == 0);
     q.keeps = true;
-    q.ranks = q.stages = 2;
-    EXPECT(kept(&q, at_one_flops / 24000, &wave).keep == 0);
-    q.stages = 1;
-    EXPECT(kept(&q, at_one_flops / 24000, &wave).keep > 0);
     fake_model_free(m);
 }
 
-/* Two stages read half as much each; but where that takes longer than may be lost, only ranks of all
- * layers keep their waves. */
-static void long_waves_are_of_one_stage(void)
+/* What a wave has been through since it was kept last is less than may be lost, whatever stages that is
+ * in; with shorter waves nothing is kept. */
+static void stages_share_the_loss(void)
 {
     struct model *m = fake_model(24, 512, 1024, 8, 1, 64, 512, 0);
-    struct plan_cap cap[2] = {{.bytes = 1 << 30}, {.bytes = 1 << 30}};
+    struct plan_cap cap[6] = {{0}};
     struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .windows = 64,
-                             .len_max = 65, .eval_len = 65, .microbatch = 1, .ranks = 2, .cap = cap,
-                             .rates = {.flops = 1e15, .read = 1e6}, .stream = STREAM_ALWAYS};
+                             .len_max = 65, .eval_len = 65, .microbatch = 1, .cap = cap,
+                             .rates = {.read = 1e15}, .stream = STREAM_ALWAYS, .keeps = true};
     struct plan *p;
     struct err e;
-    double bytes;
+    int some = 0;
 
-    EXPECT(plan_make(&q, &p, &e) == OK);
-    bytes = (double)p->rank[0].streamed_bytes * p->stages;
-    plan_free(p);
-    for (int keeps = 0; keeps < 2; keeps++)
-        for (double seconds = 800; seconds < 3000; seconds += 800) { /* all layers, once */
-            q.keeps = keeps;
-            q.rates.read = bytes / seconds;
+    for (int i = 0; i < 6; i++)
+        cap[i].bytes = 1 << 30;
+    for (q.stages = 1; q.stages <= 6; q.stages++)
+        for (double flops = 1e3; flops < 1e10; flops *= 1.9) {
+            q.ranks = q.stages;
+            q.rates.flops = flops;
             EXPECT(plan_make(&q, &p, &e) == OK);
-            EXPECT(p->stages == (keeps && seconds / 2 > PLAN_LOSS ? 1 : 2));
-            EXPECT(p->stages == 2 || p->rank[1].keep > 0);
-            EXPECT(!plan_loses_wave(&q, p, 0) && !plan_loses_wave(&q, p, 1));
+            for (int r = 0; r < p->ranks; r++) {
+                const struct plan_rank *k = &p->rank[r];
+                double layer = plan_wave_seconds(k) / (k->last - k->first);
+                int most = k->keep ? k->keep : k->last - k->first;
+
+                EXPECT(k->keep == 1 || most * layer <= 1.001 * PLAN_LOSS / q.stages);
+                EXPECT(k->keep < k->last - k->first);
+                EXPECT(k->keep_files >= 2 && (k->keep_files == 2 || !k->head));
+                some += k->keep > 1;
+            }
             plan_free(p);
         }
-    q.stages = 2;
-    EXPECT(plan_make(&q, &p, &e) == OK && plan_loses_wave(&q, p, 0));
-    plan_free(p);
+    EXPECT(some > 10);
+    fake_model_free(m);
+}
+
+enum { OFFERS = 12 };
+
+/* The layer at which the i-th of `offer` and so on leaves microbatch k; 0 = none has it. */
+static int best_offer(const struct plan_kept *offer, int n, int replica, int64_t k)
+{
+    int layer = 0;
+
+    for (int i = 0; i < n; i++)
+        if (offer[i].replica == replica && offer[i].from <= k && k < offer[i].to &&
+            offer[i].layer > layer)
+            layer = offer[i].layer;
+    return layer;
+}
+
+/* The layer from which the plan goes on with microbatch k; 0 = it is not kept. */
+static int layer_of(const struct plan *p, int replica, int64_t k)
+{
+    int layer = 0, times = 0;
+
+    for (int i = 0; i < p->n_kept; i++)
+        if (p->kept[i].replica == replica && p->kept[i].from <= k && k < p->kept[i].to) {
+            layer = p->kept[i].layer;
+            times++;
+        }
+    EXPECT(times <= 1);
+    return layer;
+}
+
+/* A rank's waves are, in the order of the text, what was not kept for a later one, each from where it
+ * was kept; and what it does not begin with comes from the rank before. */
+static void check_order(const struct plan *p, int rank)
+{
+    const struct plan_rank *r = &p->rank[rank];
+    struct plan_wave w = {0};
+    int64_t done = 0, arrived = 0, sent;
+
+    EXPECT(plan_next_wave(p, rank, &w) || plan_to_do(p, rank) == 0);
+    for (int64_t k = 0; k < r->microbatches; k++) {
+        int layer = layer_of(p, r->replica, k), begin = layer > r->first ? layer : r->first;
+
+        if (layer > 0 && layer >= r->last)
+            continue;
+        if (done == w.to)
+            EXPECT(plan_next_wave(p, rank, &w));
+        EXPECT(w.from <= done && done < w.to && w.to - w.from <= r->wave && w.begin == begin);
+        EXPECT(plan_microbatch(p, rank, done) == k);
+        EXPECT((plan_next_arrival(p, rank, done) == done) == (begin == r->first));
+        if (begin == r->first && !r->embed) {
+            EXPECT(plan_microbatch(p, rank - 1, arrived) == k);
+            arrived++;
+        }
+        done++;
+    }
+    EXPECT(done == w.to && !plan_next_wave(p, rank, &w));
+    EXPECT(done == plan_to_do(p, rank));
+    sent = r->embed ? 0 : plan_to_do(p, rank - 1);
+    EXPECT(arrived == sent && (!r->head || done == r->microbatches));
+}
+
+/* Random offers of random plans: for each microbatch the farthest on, or nothing where that would not
+ * be worth its wave; all ranks of a pipeline agree on who does what. */
+static void goes_on(void)
+{
+    struct model *m = fake_model(24, 512, 1024, 8, 1, 64, 512, 0);
+    struct plan_cap cap[RANKS_MAX] = {{0}};
+    struct plan_request q = {.model = m, .kernels = &fake, .threads = 1, .len_max = 65,
+                             .eval_len = 65, .microbatch = 1, .cap = cap,
+                             .rates = {.flops = 1e12, .read = 1e9}, .stream = STREAM_ALWAYS};
+    int64_t taken = 0, left = 0;
+
+    for (int round = 0; round < 2000; round++) {
+        struct plan_kept offer[OFFERS];
+        struct plan *p;
+        struct err e;
+        int n = 0;
+
+        q.stages = pick(1, 4);
+        q.ranks = q.stages * pick(1, 3);
+        q.windows = pick(1, 60);
+        q.stream = pick(0, 3) ? STREAM_ALWAYS : STREAM_NEVER;
+        for (int r = 0; r < q.ranks; r++)
+            cap[r].bytes = (uint64_t)pick(24, 60) << 20;
+        if (plan_make(&q, &p, &e) != OK)
+            continue;
+        for (int i = pick(0, OFFERS); i > 0; i--) {
+            struct plan_kept k = {.replica = pick(0, p->replicas - 1), .layer = pick(1, 23)};
+
+            k.from = pick(0, (int)p->rank[k.replica * p->stages].microbatches);
+            k.to = pick((int)k.from, (int)p->rank[k.replica * p->stages].microbatches);
+            if (plan_stage_of(p, k.layer) >= 0 && k.from < k.to)
+                offer[n++] = k;
+        }
+        EXPECT(plan_go_on(p, offer, n, &e) == OK);
+        for (int r = 0; r < p->ranks; r++) {
+            for (int64_t k = 0; k < p->rank[r].microbatches; k++) {
+                int layer = layer_of(p, p->rank[r].replica, k);
+
+                EXPECT(layer == 0 || layer == best_offer(offer, n, p->rank[r].replica, k));
+                taken += layer > 0;
+                left += layer == 0 && best_offer(offer, n, p->rank[r].replica, k) > 0;
+            }
+            check_order(p, r);
+        }
+        plan_free(p);
+    }
+    printf("%lld microbatches went on, %lld were not worth it\n", (long long)taken, (long long)left);
+    EXPECT(taken > 5 * left && left > 0);
     fake_model_free(m);
 }
 
@@ -425,7 +535,8 @@ int main(void)
 {
     random_plans();
     waves_are_kept();
-    long_waves_are_of_one_stage();
+    stages_share_the_loss();
+    goes_on();
     split_is_best();
     fewest_stages();
     by_hand_is_checked();

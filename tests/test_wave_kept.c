@@ -6,6 +6,8 @@
  * with other waves, microbatches and ranks it goes on as far as it can; a file that is damaged or of
  * another journal is not used; a disk that is full or fails costs nothing but what could not be kept;
  * and nothing is left of it in the end. Who waits for a wave waits as long as it takes. */
+#include <dirent.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -24,9 +26,23 @@ enum { ROWS = 12, LAYERS = 8, WAVE = 3 };
 
 static const struct way plain = {.np = 1, .microbatch = 1, .rows = ROWS, .spec = SLOW CAPS};
 
+/* The last kept wave of a rank, or a path where there is none. */
 static const char *kept_file(const char *out, int rank)
 {
-    return way_file(out, rank ? "journal.wave-1" : "journal.wave-0");
+    const char *start = scratch_path("journal.wave-%d-", rank) + strlen(scratch_folder()) + 1;
+    DIR *folder = opendir(out);
+    char last[NAME_MAX + 1] = "";
+    long window = -1;
+
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        if (strncmp(entry->d_name, start, strlen(start)) == 0 &&
+            atol(entry->d_name + strlen(start)) > window) {
+            window = atol(entry->d_name + strlen(start));
+            snprintf(last, sizeof last, "%s", entry->d_name);
+        }
+    if (folder)
+        closedir(folder);
+    return way_file(out, *last ? last : start);
 }
 
 /* The layer that a kept wave is to find next; 0: there is none. Layer: the third number of its head. */
@@ -59,9 +75,7 @@ static void expect_goes_on(const char *want, const char *out, const struct way *
     }
     run_close(r);
     EXPECT(way_differs(want, out) == 0);
-    for (int rank = 0; rank < 2; rank++)
-        EXPECT(!file_exists(kept_file(out, rank)));
-    EXPECT(!file_exists(way_file(out, "journal.wave-0.new")));
+    EXPECT(way_waves(out) == 0);
 }
 
 /* A run killed before its n-th microbatch-layer. */
@@ -138,10 +152,13 @@ static void test_other_ways(const char *want)
         {{.np = 1, .microbatch = 4, .rows = ROWS, .spec = SLOW},
          "is not used: it has no whole microbatch of what is next here"},
         {{.np = 1, .microbatch = 1, .rows = ROWS, .spec = SLOW}, "3 microbatches up to layer 6"},
-        {{.np = 1, .microbatch = 1, .rows = ROWS}, "1 microbatch up to layer 6"},
-        {{.np = 2, .microbatch = 1, .rows = ROWS, .spec = SLOW CAPS, .stages = 1}, NULL},
+        {{.np = 1, .microbatch = 1, .rows = ROWS}, "3 microbatches up to layer 6"},
+        {{.np = 2, .microbatch = 1, .rows = ROWS, .spec = SLOW CAPS, .stages = 1},
+         "rank 0: journal.wave-0-0 holds 2 microbatches up to layer 6"},
         {{.np = 2, .microbatch = 1, .rows = ROWS, .spec = SLOW CAPS},
-         "is not used: this rank does not hold all layers"}};
+         "rank 1: journal.wave-0-0 holds 3 microbatches up to layer 6"},
+        {{.np = 4, .microbatch = 1, .rows = ROWS, .spec = SLOW},
+         "rank 0: journal.wave-0-0 is not used: it ends between two ranks"}};
     const char *from = killed_at(20), *out;
 
     for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
@@ -223,7 +240,7 @@ static void test_replicas(const char *want)
     EXPECT(r->code != 0 && r->code != -1);
     run_close(r);
     w.fault = NULL;
-    expect_goes_on(want, out, &w, "rank 1: journal.wave-1 holds 2 microbatches up to layer 6");
+    expect_goes_on(want, out, &w, "rank 1: journal.wave-1-1 holds 2 microbatches up to layer 6");
     for (int rank = 0; rank < 2; rank++)
         EXPECT(way_rank_number(out, rank, "first_wave_layer") == 6);
 }
@@ -275,7 +292,7 @@ static void test_long_wait(const char *want)
     w.extra = "--set=stall_timeout=1";
     w.fault = "0/stage_layer:1+:slow";
     expect_goes_on(want, scratch_path("long-wait"), &w,
-                   "rank 1 does not keep its waves: its pipeline has several stages");
+                   "rank 1 keeps ");
 }
 
 /* --check counts what two of these files take. */

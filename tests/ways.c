@@ -129,6 +129,18 @@ int way_processes(void)
     return n;
 }
 
+int way_waves(const char *out)
+{
+    DIR *folder = opendir(out);
+    int n = 0;
+
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        n += strstr(entry->d_name, "journal.wave-") != NULL;
+    if (folder)
+        closedir(folder);
+    return n;
+}
+
 bool way_fault_met(void)
 {
     return file_exists(scratch_path("mark"));

@@ -36,6 +36,8 @@ int way_lines(const struct run *r);
 /* A file in the folder of a run. */
 const char *way_file(const char *out, const char *name);
 bool same_file(const char *a, const char *b);
+/* Files of kept waves in it, half-written ones too. */
+int way_waves(const char *out);
 /* Differences of the finished run in `out` from that in `want`: 0 when the nll file and every number
  * are the same, bit for bit; else it says on stdout what is not. */
 int way_differs(const char *want, const char *out);

@@ -112,7 +112,7 @@ static void kept(void)
 
         setenv("CUDA_HOST_SEED", i < 2 ? "1" : "0", 1);
         run_close(keeping(out, cap, true));
-        EXPECT(file_exists(scratch_path("%s/journal.wave-0", name[i])));
+        EXPECT(file_exists(scratch_path("%s/journal.wave-0-0", name[i])));
         struct run *r = keeping(out, cap, false);
         if (r->code != 0)
             run_print(r);
