@@ -1,6 +1,6 @@
 // links: run spec
 // timeout: 600
-// labels: faults
+// labels: slow faults
 // processors: 2
 /* Waves that every stage of a pipeline keeps (design §8): wherever they are when a run ends, each goes on
  * at the layer before which it was kept last, on the stage that has it by then; stages before leave it
