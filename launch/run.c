@@ -509,21 +509,6 @@ static enum status gather_ranks(struct run *r, const struct schedule_times *time
     return r->comm->ranks > 1 ? r->comm->ops->gather(r->comm, &mine, r->rank, sizeof mine, e) : OK;
 }
 
-/* A rank that streams sends nothing for almost a wave: others wait for two of them, as predicted, and
- * the limit. */
-static double stall_limit(const struct run *r)
-{
-    double longest = 0, wave;
-
-    for (int i = 0; r->timed && i < r->plan->ranks; i++) {
-        const struct plan_rank *p = &r->plan->rank[i];
-
-        wave = p->streamed && p->microbatches ? plan_wave_seconds(p) : 0;
-        longest = wave > longest ? wave : longest;
-    }
-    return r->spec->stall_timeout + 2 * longest;
-}
-
 enum status run_score(struct run *r, void (*on_score)(void *, struct score *), void *context,
                       struct err *e)
 {
@@ -538,7 +523,8 @@ enum status run_score(struct run *r, void (*on_score)(void *, struct score *), v
                                  .context = context};
     struct schedule_times times;
 
-    r->comm->stall_timeout = stall_limit(r);
+    /* twice: predictions may be wrong */
+    r->comm->stall_timeout = r->spec->stall_timeout + 2 * plan_longest_wait(r->plan);
     TRY(on_device(r, transport_open(&r->transport, r->comm, r->kernels, r->device,
                                     &r->plan->rank[r->comm->rank], e), e));
     q.comm = r->transport.comm;

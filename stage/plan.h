@@ -172,6 +172,9 @@ struct plan_wave {
 bool plan_next_wave(const struct plan *p, int rank, struct plan_wave *w);
 /* Predicted seconds of a wave of a rank that has microbatches. */
 double plan_wave_seconds(const struct plan_rank *r);
+/* Predicted seconds, at most, in which a rank hears nothing of the others though all is well: a stage that
+ * streams sends nothing for almost a wave, nor does it receive while it goes on from what was kept. */
+double plan_longest_wait(const struct plan *p);
 /* Does any rank stream layers? */
 bool plan_has_streams(const struct plan *p);
 

@@ -115,6 +115,27 @@ void plan_keep(const struct plan_sizes *s, struct plan *p)
     }
 }
 
+double plan_longest_wait(const struct plan *p)
+{
+    double longest = 0, sum = 0;
+
+    for (int i = 0; i < p->ranks; i++) {
+        const struct plan_rank *r = &p->rank[i];
+        struct plan_wave w = {0};
+        int waves = 1;
+
+        if (r->stage == 0)
+            sum = 0;
+        if (!r->streamed || r->microbatches == 0)
+            continue;
+        while (plan_next_wave(p, i, &w))
+            waves += w.begin > r->first;
+        sum += waves * plan_wave_seconds(r);
+        longest = fmax(longest, sum);
+    }
+    return longest;
+}
+
 /* It waits for the others before the last layer. */
 double plan_lag(const struct plan_rank *r)
 {

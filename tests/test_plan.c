@@ -396,6 +396,7 @@ static void stages_share_the_loss(void)
                              .rates = {.read = 1e15}, .stream = STREAM_ALWAYS, .keeps = true};
     struct plan *p;
     struct err e;
+    double waves;
     int some = 0;
 
     for (int i = 0; i < 6; i++)
@@ -405,6 +406,7 @@ static void stages_share_the_loss(void)
             q.ranks = q.stages;
             q.rates.flops = flops;
             EXPECT(plan_make(&q, &p, &e) == OK);
+            waves = 0;
             for (int r = 0; r < p->ranks; r++) {
                 const struct plan_rank *k = &p->rank[r];
                 double layer = plan_wave_seconds(k) / (k->last - k->first);
@@ -414,7 +416,9 @@ static void stages_share_the_loss(void)
                 EXPECT(k->keep < k->last - k->first);
                 EXPECT(k->keep_files >= 2 && (k->keep_files == 2 || !k->head));
                 some += k->keep > 1;
+                waves += plan_wave_seconds(k);
             }
+            EXPECT_NEAR(plan_longest_wait(p), waves, 1e-9 * waves); /* the last one's, at first */
             plan_free(p);
         }
     EXPECT(some > 10);
@@ -455,7 +459,7 @@ static void check_order(const struct plan *p, int rank)
 {
     const struct plan_rank *r = &p->rank[rank];
     struct plan_wave w = {0};
-    int64_t done = 0, arrived = 0, sent;
+    int64_t done = 0, arrived = 0, sent, restored = 0;
 
     EXPECT(plan_next_wave(p, rank, &w) || plan_to_do(p, rank) == 0);
     for (int64_t k = 0; k < r->microbatches; k++) {
@@ -472,10 +476,13 @@ static void check_order(const struct plan *p, int rank)
             EXPECT(plan_microbatch(p, rank - 1, arrived) == k);
             arrived++;
         }
+        restored += done == w.from && begin > r->first;
         done++;
     }
     EXPECT(done == w.to && !plan_next_wave(p, rank, &w));
     EXPECT(done == plan_to_do(p, rank));
+    EXPECT(!r->streamed || !done ||
+           plan_longest_wait(p) >= (double)(1 + restored) * plan_wave_seconds(r));
     sent = r->embed ? 0 : plan_to_do(p, rank - 1);
     EXPECT(arrived == sent && (!r->head || done == r->microbatches));
 }
