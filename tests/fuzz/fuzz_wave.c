@@ -1,6 +1,6 @@
 // sources: launch/journal_frame.c launch/wave_frame.c
-/* The frames of a kept wave: what is called a head or a piece is one, lies within the bytes, and comes
- * out as it went in. */
+/* The frames of a kept wave and the name of its file: what is called a head, a piece or a name is one,
+ * lies within the bytes, and comes out as it went in. */
 #include "launch/wave_frame.h"
 #include "spec/err.h"
 
@@ -45,6 +45,23 @@ static void read_one(const uint8_t *body, size_t n)
     }
 }
 
+static void read_name(const uint8_t *data, size_t size)
+{
+    char name[2 * NAME_MAX], again[NAME_MAX + 1];
+    int64_t first;
+    int rank;
+
+    if (size >= sizeof name)
+        return;
+    memcpy(name, data, size);
+    name[size] = 0;
+    if (!wave_name_read(name, "journal", &rank, &first))
+        return;
+    CHECK(rank >= 0 && first >= 0);
+    wave_name_make(again, "journal", rank, first);
+    CHECK(strcmp(again, name) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct frame_reader r = {.bytes = data, .size = size, .body_max = WAVE_BODY_MAX};
@@ -52,6 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t n;
 
     read_one(data, size);
+    read_name(data, size);
     if (frame_next(&r, &body, &n) != FRAME_GOOD)
         return 0;
     read_one(body, n);
