@@ -107,15 +107,31 @@ static void test_names(void)
     }
 }
 
+/* A child that was told twice, the second time by a copy: it came at once, or is merged with the first.
+ * On a busy machine this process may be the one that is late; then it is another child's turn. */
+static pid_t told_twice(int *fd)
+{
+    for (int i = 0; i < 20; i++) {
+        pid_t child = start_child(true, fd);
+        double start = clock_seconds();
+
+        EXPECT(kill(child, SIGTERM) == 0 && kill(child, SIGTERM) == 0);
+        if (clock_seconds() - start < 0.1)
+            return child;
+        EXPECT(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+        close(*fd);
+    }
+    printf("FAIL: two signals took more than 0.1 s each time\n");
+    exit(1);
+}
+
 static void test_second(void)
 {
     char name[32] = "";
     int fd, status;
-    pid_t child = start_child(true, &fd);
+    pid_t child = told_twice(&fd);
     double start;
 
-    EXPECT(kill(child, SIGTERM) == 0);
-    EXPECT(kill(child, SIGTERM) == 0); /* a copy: it comes at once, or is merged with the first */
     EXPECT(read(fd, name, sizeof name - 1) > 0);
     nap_ms(400);
     EXPECT(waitpid(child, &status, WNOHANG) == 0);
