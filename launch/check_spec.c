@@ -82,8 +82,7 @@ static void check_tokenizer(struct check *k, const struct spec_model *choice)
     tokenizer_close(t);
 }
 
-/* What its kept waves take. Without rates nobody knows yet whether a wave will
- * take long enough. */
+/* What its kept waves take. Without rates nobody knows yet whether a wave will take long enough. */
 static uint64_t kept_waves(const struct run *r)
 {
     uint64_t bytes = 0;

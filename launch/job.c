@@ -211,7 +211,7 @@ enum status job_share_corpus(struct comm *c, struct corpus **corpus, struct err 
 enum status job_share_kept(struct comm *c, const struct plan_kept *mine, int n,
                            struct plan_kept **all, int *n_all, struct err *e)
 {
-    int *count = calloc((size_t)c->ranks, sizeof *count), most = 1; /* gather takes as many of each */
+    int *count = calloc((size_t)c->ranks, sizeof *count), most = 0; /* gather takes as many of each */
     struct plan_kept *row, *rows;
     enum status st;
 
@@ -222,11 +222,15 @@ enum status job_share_kept(struct comm *c, const struct plan_kept *mine, int n,
     st = c->ops->gather(c, &n, count, sizeof n, e);
     for (int r = 0; st == OK && r < c->ranks; r++)
         most = count[r] > most ? count[r] : most;
+    if (st != OK || most == 0) {
+        free(count);
+        return st;
+    }
     row = calloc((size_t)most, sizeof *row);
     rows = calloc((size_t)c->ranks * (size_t)most, sizeof *rows);
-    if (st == OK && (!row || !rows))
+    if (!row || !rows) {
         st = fail(e, ERR_FIT, "no memory for %d pieces of waves", most);
-    if (st == OK) {
+    } else {
         for (int i = 0; i < n; i++)
             row[i] = mine[i];
         st = c->ops->gather(c, row, rows, (size_t)most * sizeof *row, e);

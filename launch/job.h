@@ -31,7 +31,8 @@ MUST_USE enum status job_share_corpus(struct comm *c, struct corpus **corpus, st
 /* Rank 0's bytes on every rank. */
 MUST_USE enum status job_share_bytes(struct comm *c, void *data, size_t bytes, struct err *e);
 
-/* What each rank offers to go on from, of all ranks: n_all of them in *all, which the caller frees. */
+/* What each rank offers to go on from, of all ranks: n_all of them in *all, which the caller frees;
+ * NULL where there are none. */
 MUST_USE enum status job_share_kept(struct comm *c, const struct plan_kept *mine, int n,
                                     struct plan_kept **all, int *n_all, struct err *e);
 

@@ -184,31 +184,34 @@ void wave_file_close(struct wave_file *f)
     free(f);
 }
 
-/* Where the windows of a rank's i-th microbatch begin among those to be run. */
-static int64_t place_of(const struct plan *p, int rank, int64_t i)
+/* The w-th window of a rank's i-th microbatch; -1: it has fewer. */
+static int64_t window_of(const struct plan *p, const struct windows *windows, int rank, int64_t i,
+                         int w)
 {
-    int64_t k = plan_microbatch(p, rank, i) * p->replicas + p->rank[rank].replica;
+    const struct microbatches of = {.windows = windows, .size = p->microbatch};
+    int64_t k = plan_in_text(p, p->rank[rank].replica, plan_microbatch(p, rank, i)), place;
 
-    return k * p->microbatch;
+    if (w >= microbatch_windows(&of, k))
+        return -1;
+    microbatch_window(&of, k, w, &place);
+    return windows_index(windows, place);
 }
 
 /* Does the wave of that rank which begins with window `first` hold nothing but what is done? */
 static bool is_done(const struct plan *p, const struct windows *windows, int rank, int64_t first,
                     bool (*done)(void *context, int64_t window), void *context)
 {
-    struct plan_wave w = {0};
+    struct plan_wave wave = {0};
+    int64_t window;
 
     do {
-        if (rank >= p->ranks || !plan_next_wave(p, rank, &w))
+        if (rank >= p->ranks || !plan_next_wave(p, rank, &wave))
             return false;
-    } while (windows_index(windows, place_of(p, rank, w.from)) != first);
-    for (int64_t i = w.from; i < w.to; i++) {
-        int64_t from = place_of(p, rank, i), to = from + p->microbatch;
-
-        for (int64_t place = from; place < to && place < windows->count; place++)
-            if (!done(context, windows_index(windows, place)))
+    } while (window_of(p, windows, rank, wave.from, 0) != first);
+    for (int64_t i = wave.from; i < wave.to; i++)
+        for (int w = 0; (window = window_of(p, windows, rank, i, w)) >= 0; w++)
+            if (!done(context, window))
                 return false;
-    }
     return true;
 }
 

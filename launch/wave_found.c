@@ -24,6 +24,7 @@ struct source {
 struct wave_found {
     const struct wave_file_request *q;
     const struct plan *plan;
+    struct microbatches of; /* to count windows */
     DIR *folder;    /* NULL: this rank has none */
     uint8_t *frame; /* [WAVE_FRAME_MAX] */
     struct source *source; /* [n_sources] */
@@ -118,14 +119,6 @@ static bool find(const struct wave_found *f, int64_t window, int64_t *microbatch
     return true;
 }
 
-/* Windows of a microbatch, of all; the last one may have fewer. */
-static int64_t windows_of(const struct wave_found *f, int64_t microbatch)
-{
-    int64_t left = f->q->windows->count - microbatch * f->plan->microbatch;
-
-    return left < f->plan->microbatch ? left : f->plan->microbatch;
-}
-
 /* Offers a microbatch, of all; the last offer of this source may be lengthened. */
 static enum status offer(struct wave_found *f, int source, int64_t microbatch, struct err *e)
 {
@@ -176,7 +169,7 @@ static enum status offer_all(struct wave_found *f, int source, int64_t windows, 
         *left += 1;
         have = microbatch == current && i == have ? have + 1 : i == 0;
         current = microbatch;
-        if (have == windows_of(f, microbatch) && microbatch % f->plan->replicas == replica)
+        if (have == microbatch_windows(&f->of, microbatch) && microbatch % f->plan->replicas == replica)
             TRY(offer(f, source, microbatch, e));
     }
     if (last < 0 || fstat(s->fd, &size) != 0 || (uint64_t)size.st_size != s->at) {
@@ -190,7 +183,7 @@ static enum status offer_all(struct wave_found *f, int source, int64_t windows, 
 static bool is_mine(const struct wave_found *f, const struct wave_head *h, int rank)
 {
     const struct plan *p = f->plan;
-    int stage = h->layer < p->rank[p->ranks - 1].last ? plan_stage_of(p, (int)h->layer) : -1;
+    int stage = plan_stage_of(p, h->layer);
 
     return f->q->rank == (stage < 0 ? rank % p->ranks
                                     : rank / p->stages % p->replicas * p->stages + stage);
@@ -205,7 +198,7 @@ static const char *trouble_of(const struct wave_found *f, const struct wave_head
         return damaged;
     if (strcmp(h->key, f->q->key) != 0)
         return "is of another journal, and is not used";
-    if (plan_stage_of(p, (int)h->layer) < 0)
+    if (plan_stage_of(p, h->layer) < 0)
         return "is not used: it ends between two ranks";
     return NULL;
 }
@@ -242,12 +235,14 @@ static enum status look_at(struct wave_found *f, const char *name, int rank, str
         return OK;
     if (!read_head(f, &s, &h))
         h = none;
-    more = is_mine(f, &h, rank)
-               ? realloc(f->source, ((size_t)f->n_sources + 1) * sizeof *f->source)
-               : NULL;
+    if (!is_mine(f, &h, rank)) {
+        close(s.fd);
+        return OK;
+    }
+    more = realloc(f->source, ((size_t)f->n_sources + 1) * sizeof *f->source);
     if (!more) {
         close(s.fd);
-        return is_mine(f, &h, rank) ? fail(e, ERR_FIT, "no memory to go on from %s", name) : OK;
+        return fail(e, ERR_FIT, "no memory to go on from %s", name);
     }
     snprintf(s.name, sizeof s.name, "%s", name);
     s.trouble = trouble_of(f, &h);
@@ -265,8 +260,11 @@ enum status wave_found_open(const struct wave_file_request *q, const struct plan
 
     *out = NULL;
     if (f)
-        *f = (struct wave_found){
-            .q = q, .plan = plan, .folder = opendir(q->dir), .frame = malloc(WAVE_FRAME_MAX)};
+        *f = (struct wave_found){.q = q,
+                                 .plan = plan,
+                                 .of = {.windows = q->windows, .size = plan->microbatch},
+                                 .folder = opendir(q->dir),
+                                 .frame = malloc(WAVE_FRAME_MAX)};
     if (!f || !f->frame)
         st = fail(e, ERR_FIT, "no memory to go on from waves");
     for (struct dirent *entry; st == OK && f->folder && (entry = readdir(f->folder));) {
@@ -324,11 +322,12 @@ static int64_t taken(const struct plan *p, const struct plan_kept *offer)
 
 bool wave_found_note(const struct wave_found *f, int i, char text[WAVE_NOTE])
 {
-    const struct source *s = &f->source[i];
+    const struct source *s;
     int64_t n = 0;
 
     if (i >= f->n_sources)
         return false;
+    s = &f->source[i];
     for (int o = 0; o < f->n_offers; o++)
         if (f->offered_by[o] == i)
             n += taken(f->plan, &f->offer[o]);

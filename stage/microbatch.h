@@ -25,6 +25,7 @@ MUST_USE enum status microbatches_open(const struct windows *w, int size, int to
                                        struct microbatches **out, struct err *e);
 void microbatches_close(struct microbatches *m);
 
+/* These need `windows` and `size` alone. */
 int microbatch_windows(const struct microbatches *m, int64_t k);
 int64_t microbatch_tokens(const struct microbatches *m, int64_t k);
 int64_t microbatch_scored(const struct microbatches *m, int64_t k); /* nll that it gives */

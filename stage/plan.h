@@ -154,7 +154,13 @@ void plan_free(struct plan *p);
  * would be read for it alone is left. */
 MUST_USE enum status plan_go_on(struct plan *p, const struct plan_kept *offer, int n, struct err *e);
 /* The stage that may begin with what was kept before `layer`; -1 = none. */
-int plan_stage_of(const struct plan *p, int layer);
+int plan_stage_of(const struct plan *p, int64_t layer);
+/* The number among all of a replica's k-th microbatch. */
+static inline int64_t plan_in_text(const struct plan *p, int replica, int64_t k)
+{
+    return k * p->replicas + replica;
+}
+
 /* How many microbatches a rank has to do; the i-th of them, counted among all of its replica. */
 int64_t plan_to_do(const struct plan *p, int rank);
 int64_t plan_microbatch(const struct plan *p, int rank, int64_t i);

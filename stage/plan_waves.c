@@ -4,7 +4,7 @@
 
 /* --- what is gone on from --- */
 
-int plan_stage_of(const struct plan *p, int layer)
+int plan_stage_of(const struct plan *p, int64_t layer)
 {
     for (int i = 0; i < p->stages; i++)
         if (p->rank[i].first < layer && layer < p->rank[i].last)

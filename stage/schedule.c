@@ -22,7 +22,7 @@ struct inbox {
 };
 
 /* The transfers under way. Microbatches are counted among those that this rank has to do, but for those
- * of an inbox: among those of its replica. `mine` and in_text give their number among all. */
+ * of an inbox: among those of its replica. `mine` and plan_in_text give their number among all. */
 struct pipeline {
     const struct schedule_request *q;
     const struct plan_rank *me;
@@ -45,14 +45,11 @@ struct pipeline {
     struct schedule_times times;
 };
 
-static int64_t in_text(const struct pipeline *p, int replica, int64_t k)
-{
-    return k * p->q->plan->replicas + replica;
-}
-
 static int64_t mine(const struct pipeline *p, int64_t k)
 {
-    return in_text(p, p->me->replica, plan_microbatch(p->q->plan, p->q->comm->rank, k));
+    const struct plan *plan = p->q->plan;
+
+    return plan_in_text(plan, p->me->replica, plan_microbatch(plan, p->q->comm->rank, k));
 }
 
 static size_t hidden_bytes(const struct pipeline *p, int64_t k)
@@ -182,7 +179,7 @@ static void score_windows(struct pipeline *p, int64_t microbatch, const double *
 static enum status take_in(struct pipeline *p, struct inbox *b, bool wait, struct err *e)
 {
     struct comm *c = p->q->comm;
-    int64_t microbatch = in_text(p, b->replica, b->scored);
+    int64_t microbatch = plan_in_text(p->q->plan, b->replica, b->scored);
     int from = (b->replica + 1) * p->q->plan->stages - 1;
     bool done = true;
 

@@ -32,8 +32,8 @@ struct wave_store {
                         struct err *e);
 };
 
-/* Microbatch k of all, whose hidden states, as `layer` is to find them, lie at a place; row: bytes of a
- * token's. *going: false, and nothing more is done, once the store has had enough. */
+/* Microbatch k of all, whose hidden states lie at a place; row: bytes of a token's; layer: the one that
+ * is to find them. *going: false, and nothing more is done, once the store has had enough. */
 MUST_USE enum status wave_keep(const struct wave_store *to, struct stage *s,
                                const struct microbatches *of, int64_t k, struct stage_place from,
                                uint64_t row, bool *going, struct err *e);

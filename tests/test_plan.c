@@ -427,7 +427,7 @@ static void stages_share_the_loss(void)
 
 enum { OFFERS = 12 };
 
-/* The layer at which the i-th of `offer` and so on leaves microbatch k; 0 = none has it. */
+/* The farthest on that a microbatch is offered; 0 = not at all. */
 static int best_offer(const struct plan_kept *offer, int n, int replica, int64_t k)
 {
     int layer = 0;

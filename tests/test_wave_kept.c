@@ -29,11 +29,11 @@ static const struct way plain = {.np = 1, .microbatch = 1, .rows = ROWS, .spec =
 /* The last kept wave of a rank, or a path where there is none. */
 static const char *kept_file(const char *out, int rank)
 {
-    const char *start = scratch_path("journal.wave-%d-", rank) + strlen(scratch_folder()) + 1;
     DIR *folder = opendir(out);
-    char last[NAME_MAX + 1] = "";
+    char start[32], last[NAME_MAX + 1] = "";
     long window = -1;
 
+    snprintf(start, sizeof start, "journal.wave-%d-", rank);
     for (struct dirent *entry; folder && (entry = readdir(folder));)
         if (strncmp(entry->d_name, start, strlen(start)) == 0 &&
             atol(entry->d_name + strlen(start)) > window) {
